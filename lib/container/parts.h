@@ -1,0 +1,25 @@
+/* The rules for a tensor and its parts, shared by reader and writer. Messages begin "FILE: tensor ROLE: ". */
+#ifndef TQ_CONTAINER_PARTS_H
+#define TQ_CONTAINER_PARTS_H
+
+#include "tq/container.h"
+
+/* Checks `dimensions`, `shape` and `source_row_order`, and fills rows, columns and elements. */
+tq_status tq_tensor_measure(const char *file, tq_tensor *tensor, tq_error *error);
+
+/* Checks one part's fields and that its size is what they and the tensor's shape demand. */
+tq_status tq_part_check(const char *file, const tq_tensor *tensor, const tq_part *part, tq_error *error);
+
+/* Checks which parts stand together, and the trit counts against the encoding. */
+tq_status tq_parts_check(const char *file, const tq_tensor *tensor, tq_error *error);
+
+/* 8 * (bytes of all parts) / elements. */
+double tq_tensor_bits_per_weight(const tq_tensor *tensor);
+
+/* The part of that kind, or NULL. */
+const tq_part *tq_tensor_part(const tq_tensor *tensor, uint32_t kind);
+
+/* True for the encodings that hold trits: the ternary codes and the four-valued one. */
+bool tq_encoding_is_trits(uint32_t encoding);
+
+#endif

@@ -1,0 +1,275 @@
+/* Damage: every bit, every length, lazily and in full; and what faults of the system do to a reader. */
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "container/layout.h"
+#include "tests/container_support.h"
+#include "tests/support.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- every bit ---- */
+
+typedef struct flipper {
+  image file;
+  const tq_file *opened;
+  size_t from, to;                 /* bytes */
+  size_t padding_from, padding_to; /* of these, the long padding before the data */
+  size_t undetected, wrong;        /* flips that passed; that failed with another status or without naming the file */
+} flipper;
+
+/* Opens the file in full for each flip; in the padding, half a million bits of which nothing is parsed, it verifies the
+ * open file in full, which is the same check at less cost. */
+static void *flip_bits(void *context) {
+  flipper *job = context;
+  tq_error error;
+  for (size_t at = job->from; at < job->to; at++)
+    for (int bit = 0; bit < 8; bit++) {
+      bool padding = at >= job->padding_from && at < job->padding_to;
+      job->file.data[at] ^= (uint8_t)(1 << bit);
+      tq_status status = padding ? tq_file_verify(job->opened, &error) : try_open(job->file, TQ_VERIFY_FULL, &error);
+      job->file.data[at] ^= (uint8_t)(1 << bit);
+      if (status == TQ_OK)
+        job->undetected++;
+      else if (status != TQ_ERROR_CORRUPT || strncmp(error.message, "image.tq: ", 10) != 0)
+        job->wrong++;
+    }
+  return NULL;
+}
+
+/* Flips the bits of [from, to). */
+static void flip_range(image sample, size_t from, size_t to) {
+  enum { THREADS = 2 };
+  flipper jobs[THREADS];
+  pthread_t threads[THREADS];
+  tq_file *opened[THREADS];
+  size_t attachments = (size_t)(section_bytes(sample, "attachments") - sample.data);
+  size_t padding = attachments + tq_load_u64(section_entry(sample, "attachments") + TQ_ENTRY_SIZE_FIELD);
+  for (size_t i = 0; i < THREADS; i++) {
+    image file = copy_image(sample);
+    ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_FULL, &opened[i], error));
+    jobs[i] = (flipper){.file = file,
+                        .opened = opened[i],
+                        .from = from + (to - from) * i / THREADS,
+                        .to = from + (to - from) * (i + 1) / THREADS,
+                        .padding_from = padding,
+                        .padding_to = (size_t)(section_bytes(sample, "data") - sample.data)};
+    ck_assert(pthread_create(&threads[i], NULL, flip_bits, &jobs[i]) == 0);
+  }
+  for (size_t i = 0; i < THREADS; i++) {
+    pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(jobs[i].undetected, 0);
+    ck_assert_uint_eq(jobs[i].wrong, 0);
+    tq_file_close(opened[i]);
+    free(jobs[i].file.data);
+  }
+}
+
+START_TEST(every_flipped_bit_is_detected) {
+  image sample = sample_image(TQ_HASH_XXH3_128);
+  ck_assert_uint_lt(sample.size, 80000);
+  flip_range(sample, 0, sample.size);
+  free(sample.data);
+}
+END_TEST
+
+/* The padding, which is not hashed, is left to the test above. */
+START_TEST(every_flipped_bit_is_detected_by_sha256) {
+  image sample = sample_image(TQ_HASH_SHA256);
+  flip_range(sample, 0, 4096);
+  flip_range(sample, 61440, sample.size);
+  free(sample.data);
+}
+END_TEST
+
+START_TEST(every_truncation_is_detected) {
+  image sample = sample_image(0);
+  for (size_t size = 0; size < sample.size; size++) {
+    image cut = {sample.data, size};
+    expect(try_open(cut, TQ_VERIFY_HEADER, NULL) == TQ_ERROR_CORRUPT);
+  }
+  image cut = {sample.data, sample.size - 1};
+  ck_fails(try_open(cut, TQ_VERIFY_HEADER, error), TQ_ERROR_CORRUPT, "image.tq: truncated: the header says");
+  free(sample.data);
+}
+END_TEST
+
+/* The end moved in with the file's size and the table's place corrected: what the table says lies outside. */
+START_TEST(truncation_with_a_right_header) {
+  image sample = sample_image(0);
+  uint32_t count = tq_load_u32(sample.data + TQ_HEADER_SECTION_COUNT);
+  size_t table_size = count * TQ_ENTRY_SIZE;
+  for (size_t table = 128; table + table_size < sample.size; table += 64) {
+    image cut = copy_image(sample);
+    memmove(cut.data + table, sample.data + sample.size - table_size, table_size);
+    cut.size = table + table_size;
+    tq_store_u64(cut.data + TQ_HEADER_FILE_SIZE, cut.size);
+    tq_store_u64(cut.data + TQ_HEADER_TABLE_OFFSET, table);
+    reseal_header(cut);
+    expect(try_open(cut, TQ_VERIFY_HEADER, NULL) == TQ_ERROR_CORRUPT);
+    free(cut.data);
+  }
+  free(sample.data);
+}
+END_TEST
+
+/* ---- lazy ---- */
+
+enum { BIG_ELEMENTS = 700001 }; /* three chunks of a mebibyte, the last one short */
+
+static image big_image(void) {
+  static const uint8_t no_digest[16];
+  tq_writer *writer;
+  const char *path = temporary_path("big.tq");
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  ck_ok(put_floats(writer, "small", 3, 1, error));
+  ck_ok(put_floats(writer, "big", BIG_ELEMENTS, 2, error));
+  ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
+  return load_image(path);
+}
+
+START_TEST(lazy_verification_waits_for_the_touch) {
+  image file = big_image();
+  uint64_t big = (uint64_t)(section_bytes(file, "data") - file.data) + 64;
+  file.data[big + (2 << 20) + 5] ^= 1;
+  tq_file *opened;
+  ck_fails(try_open(file, TQ_VERIFY_FULL, error), TQ_ERROR_CORRUPT, "image.tq: tensor big: chunk 2 at offset 2162752");
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_LAZY, &opened, error));
+  ck_ok(tq_file_touch(opened, 0, 0, 12, error));
+  ck_ok(tq_file_touch(opened, 1, 0, 2 << 20, error));
+  ck_ok(tq_file_touch(opened, 1, 4 * BIG_ELEMENTS, 0, error));
+  ck_fails(tq_file_touch(opened, 1, (2 << 20) - 1, 2, error), TQ_ERROR_CORRUPT, "tensor big: chunk 2");
+  ck_fails(tq_file_touch(opened, 1, 2 << 20, 1, error), TQ_ERROR_CORRUPT, "tensor big: chunk 2");
+  ck_fails(tq_file_touch(opened, 1, 4 * BIG_ELEMENTS - 1, 2, error), TQ_ERROR_USAGE, "outside its data");
+  ck_fails(tq_file_touch(opened, 1, UINT64_MAX, 2, error), TQ_ERROR_USAGE, "outside its data");
+  float *values = malloc(BIG_ELEMENTS * sizeof *values);
+  ck_assert(values != NULL);
+  ck_fails(tq_tensor_decode(opened, 1, 0, 1, values, error), TQ_ERROR_CORRUPT, "tensor big: chunk 2");
+  ck_fails(tq_file_verify(opened, error), TQ_ERROR_CORRUPT, "tensor big: chunk 2");
+  /* What was verified once is not read again: chunk 0 is trusted now. */
+  file.data[big] ^= 1;
+  ck_ok(tq_file_touch(opened, 1, 0, 1 << 20, error));
+  tq_file_close(opened);
+  /* Without lazy verification a touch does nothing. */
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_HEADER, &opened, error));
+  ck_ok(tq_file_touch(opened, 1, 0, 4 * BIG_ELEMENTS, error));
+  tq_file_close(opened);
+  free(values);
+  free(file.data);
+}
+END_TEST
+
+static void *touch_everything(void *context) {
+  const tq_file *file = context;
+  size_t failures = 0;
+  for (int round = 0; round < 50; round++)
+    for (uint64_t at = 0; at < 4 * BIG_ELEMENTS; at += 4096)
+      failures +=
+          tq_file_touch(file, 1, at, 4 * BIG_ELEMENTS - at < 4096 ? 4 * BIG_ELEMENTS - at : 4096, NULL) != TQ_OK;
+  return (void *)(uintptr_t)failures;
+}
+
+START_TEST(threads_touch_together) {
+  image file = big_image();
+  tq_file *opened;
+  pthread_t threads[4];
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_LAZY, &opened, error));
+  for (size_t i = 0; i < 4; i++) ck_assert(pthread_create(&threads[i], NULL, touch_everything, opened) == 0);
+  for (size_t i = 0; i < 4; i++) {
+    void *failures;
+    pthread_join(threads[i], &failures);
+    ck_assert(failures == NULL);
+  }
+  tq_file_close(opened);
+  free(file.data);
+}
+END_TEST
+
+/* ---- verify after opening ---- */
+
+START_TEST(verify_looks_at_everything_again) {
+  image file = sample_image(0);
+  tq_file *opened;
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_FULL, &opened, error));
+  const size_t places[] = {8,
+                           121,
+                           (size_t)(section_bytes(file, "tokenizer") - file.data),
+                           (size_t)(section_bytes(file, "data") - file.data) - 1,
+                           (size_t)(section_bytes(file, "data") - file.data),
+                           (size_t)(section_bytes(file, "data") - file.data) + 44,
+                           file.size - 1};
+  static const char *const messages[] = {
+      "header: its checksum",      "header: its checksum", "section tokenizer at offset", "padding: the byte",
+      "tensor embedding: chunk 0", "padding: the byte",    "section table at offset"};
+  ck_ok(tq_file_verify(opened, error));
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    file.data[places[i]] ^= 0x10;
+    ck_fails(tq_file_verify(opened, error), TQ_ERROR_CORRUPT, messages[i]);
+    file.data[places[i]] ^= 0x10;
+  }
+  ck_ok(tq_file_verify(opened, error));
+  tq_file_close(opened);
+  free(file.data);
+}
+END_TEST
+
+/* ---- faults while reading ---- */
+
+static bool fail_when_counted_down(void *context, tq_operation operation) {
+  (void)operation;
+  size_t *left = context;
+  return (*left)-- == 0;
+}
+
+static tq_status read_all_of_it(const char *path, tq_error *error) {
+  tq_file *file;
+  float values[128];
+  char *data;
+  size_t size;
+  tq_status status = tq_file_open(path, TQ_VERIFY_LAZY, &file, error);
+  if (status != TQ_OK) return status;
+  status = tq_tensor_decode(file, 1, 0, 3, values, error);
+  if (status == TQ_OK) status = tq_file_attachment_load(file, "config.json", 100, &data, &size, error);
+  if (status == TQ_OK) tq_release(data);
+  tq_file_close(file);
+  return status;
+}
+
+START_TEST(faults_while_reading) {
+  const char *path = temporary_path("sample.tq");
+  ck_ok(write_sample(path, 0, error));
+  tq_status status = TQ_ERROR_SYSTEM;
+  size_t faults = 0;
+  for (; status != TQ_OK; faults++) {
+    size_t left = faults;
+    tq_error error = {0};
+    tq_inject_faults(fail_when_counted_down, &left);
+    status = read_all_of_it(path, &error);
+    tq_inject_faults(NULL, NULL);
+    expect(status == TQ_OK || (status == TQ_ERROR_SYSTEM && error.message[0]));
+    expect(faults < 1000);
+  }
+  ck_assert_uint_gt(faults, 20);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("container, integrity");
+  TCase *damage = tcase_create("damage");
+  tcase_add_test(damage, every_flipped_bit_is_detected);
+  tcase_add_test(damage, every_flipped_bit_is_detected_by_sha256);
+  tcase_add_test(damage, every_truncation_is_detected);
+  tcase_add_test(damage, truncation_with_a_right_header);
+  tcase_add_test(damage, verify_looks_at_everything_again);
+  suite_add_tcase(suite, damage);
+  TCase *lazy = tcase_create("lazy");
+  tcase_add_test(lazy, lazy_verification_waits_for_the_touch);
+  tcase_add_test(lazy, threads_touch_together);
+  suite_add_tcase(suite, lazy);
+  TCase *faults = tcase_create("faults");
+  tcase_add_test(faults, faults_while_reading);
+  suite_add_tcase(suite, faults);
+  return run_suite(suite);
+}
