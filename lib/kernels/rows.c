@@ -1,0 +1,33 @@
+/* From a row in the mapped file to floats. */
+#include "kernels/kernels.h"
+#include "ternary/ternary.h"
+
+#include <string.h>
+
+/* The floats of a row, and behind them a byte for each trit. */
+size_t tq_row_scratch(uint64_t columns) {
+  return (size_t)columns + (size_t)(columns + sizeof(float) - 1) / sizeof(float);
+}
+
+static bool is_trits(uint32_t encoding) {
+  return encoding == TQ_TERNARY_2BIT || encoding == TQ_TERNARY_BASE3 || encoding == TQ_QUATERNARY_2BIT;
+}
+
+void tq_row_decode(const tq_matrix *matrix, uint64_t row, float *scratch) {
+  const uint8_t *bytes = matrix->values + row * matrix->row_bytes;
+  uint64_t columns = matrix->columns;
+  if (is_trits(matrix->encoding) || (matrix->encoding == TQ_I8 && matrix->scales)) {
+    int8_t *codes = (int8_t *)(scratch + columns);
+    if (matrix->encoding == TQ_I8)
+      memcpy(codes, bytes, (size_t)columns);
+    else
+      tq_trits_unpack(matrix->encoding, bytes, columns, codes);
+    tq_trits_scale(codes, row, columns, matrix->granularity, matrix->group, matrix->scale_encoding, matrix->direction,
+                   matrix->scales, scratch);
+    return;
+  }
+  if (matrix->block)
+    matrix->block->decode(bytes, columns / matrix->block->block_elements, scratch);
+  else
+    tq_numbers_decode(matrix->encoding, bytes, columns, scratch);
+}

@@ -1,0 +1,314 @@
+/* Binding the tensors of a file to an architecture. */
+#include "model/model.h"
+
+#include "base/bytes.h"
+#include "base/memory.h"
+#include "model/function.h"
+#include "ternary/ternary.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Which tensors have found their place, so that none is ignored. */
+typedef struct binder {
+  tq_model *model;
+  const tq_file *file;
+  const char *path;
+  bool *bound; /* [tensor] */
+  tq_error *error;
+} binder;
+
+static tq_status fail_role(const binder *of, const char *role, const char *reason) {
+  return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: %s", of->path, role, reason);
+}
+
+/* The tensor of a role, or NULL with TQ_OK when it may be absent and is. */
+static tq_status find(const binder *of, const char *role, bool required, const tq_tensor **tensor, size_t *index) {
+  *index = tq_file_find_role(of->file, role);
+  *tensor = *index == SIZE_MAX ? NULL : tq_file_tensor(of->file, *index);
+  if (*tensor) of->bound[*index] = true;
+  if (*tensor || !required) return TQ_OK;
+  return fail_role(of, role, "is missing");
+}
+
+static void print_shape(const tq_tensor *tensor, char *text, size_t room) {
+  size_t used = 0;
+  for (uint32_t i = 0; i < tensor->dimensions && used < room; i++)
+    used += (size_t)snprintf(text + used, room - used, "%s%" PRIu64, i ? " x " : "", tensor->shape[i]);
+}
+
+static tq_status fail_shape(const binder *of, const tq_tensor *tensor, const char *expected) {
+  char actual[200];
+  print_shape(tensor, actual, sizeof actual);
+  return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: its shape is %s where %s is expected", of->path,
+                 tensor->role, actual, expected);
+}
+
+/* Parts that would change the weights if they were ignored. A patch does not: it says how the original bytes differed.
+ */
+static tq_status check_parts(const binder *of, const tq_tensor *tensor) {
+  for (size_t i = 0; i < tensor->part_count; i++) {
+    uint32_t kind = tensor->parts[i].kind;
+    if (kind == TQ_PART_VALUES || kind == TQ_PART_SCALES || kind == TQ_PART_PATCH) continue;
+    return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: a part of kind %" PRIu32 " is not computed with",
+                   of->path, tensor->role, kind);
+  }
+  return TQ_OK;
+}
+
+static bool is_trits(uint32_t encoding) {
+  return encoding == TQ_TERNARY_2BIT || encoding == TQ_TERNARY_BASE3 || encoding == TQ_QUATERNARY_2BIT;
+}
+
+/* Fills the matrix's values, or says why the encoding cannot be computed with. */
+static tq_status bind_values(const binder *of, const tq_tensor *tensor, tq_matrix *matrix) {
+  const tq_part *part = &tensor->parts[0];
+  const tq_encoding_info *info = tq_encoding_find(part->encoding);
+  float ignored;
+  matrix->encoding = part->encoding;
+  matrix->values = part->data;
+  if (part->encoding == TQ_BLOCKS) {
+    matrix->block = tq_block_type_find(part->type_name);
+    if (!matrix->block)
+      return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: blocks of type %s cannot be computed with", of->path,
+                     tensor->role, part->type_name);
+    if (part->block_elements != matrix->block->block_elements || part->block_bytes != matrix->block->block_bytes ||
+        tensor->columns % part->block_elements != 0)
+      return fail_role(of, tensor->role, "its blocks are not of the size that their type has, or rows end inside them");
+    matrix->row_bytes = tensor->columns / part->block_elements * part->block_bytes;
+  } else if (is_trits(part->encoding)) {
+    matrix->row_bytes = tq_trit_row_bytes(part->encoding, tensor->columns);
+  } else {
+    if (!info || !tq_numbers_decode(part->encoding, part->data, 0, &ignored))
+      return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: encoding %s cannot be computed with", of->path,
+                     tensor->role, info ? info->name : "unknown");
+    matrix->row_bytes = tensor->columns * info->bytes;
+  }
+  uint64_t size;
+  if (!tq_multiply_u64(matrix->row_bytes, tensor->rows, &size) || size != part->size)
+    return fail_role(of, tensor->role, "its values are not of the size that its shape asks for");
+  return TQ_OK;
+}
+
+static void bind_scales(const tq_tensor *tensor, tq_matrix *matrix) {
+  for (size_t i = 1; i < tensor->part_count; i++) {
+    const tq_part *part = &tensor->parts[i];
+    if (part->kind != TQ_PART_SCALES) continue;
+    matrix->scales = part->data;
+    matrix->scale_encoding = part->encoding;
+    matrix->granularity = part->granularity;
+    matrix->group = part->group;
+    matrix->direction = part->direction;
+  }
+}
+
+static tq_status bind_matrix(const binder *of, const char *role, uint64_t rows, uint64_t columns, bool required,
+                             tq_bound_linear *bound) {
+  const tq_tensor *tensor;
+  tq_status status = find(of, role, required, &tensor, &bound->tensor);
+  if (status || !tensor) return status;
+  if (tensor->dimensions != 2 || tensor->rows != rows || tensor->columns != columns) {
+    char expected[64];
+    snprintf(expected, sizeof expected, "%" PRIu64 " x %" PRIu64, rows, columns);
+    return fail_shape(of, tensor, expected);
+  }
+  tq_matrix *matrix = &bound->linear.weights;
+  bound->linear.output_scale = 1.0f;
+  matrix->rows = rows;
+  matrix->columns = columns;
+  status = check_parts(of, tensor);
+  if (!status) status = bind_values(of, tensor, matrix);
+  if (!status) bind_scales(tensor, matrix);
+  return status;
+}
+
+/* A vector of `size` floats, decoded into memory of the model's own; *values stays NULL when it may be absent and is.
+ */
+static tq_status bind_vector(const binder *of, const char *role, uint64_t size, bool required, const float **values) {
+  const tq_tensor *tensor;
+  size_t index;
+  tq_model *model = of->model;
+  tq_status status = find(of, role, required, &tensor, &index);
+  if (status || !tensor) return status;
+  if (tensor->dimensions != 1 || tensor->elements != size) {
+    char expected[32];
+    snprintf(expected, sizeof expected, "%" PRIu64, size);
+    return fail_shape(of, tensor, expected);
+  }
+  status = check_parts(of, tensor);
+  if (!status)
+    status = tq_grow((void **)&model->owned, &model->owned_capacity, model->owned_count + 1, sizeof *model->owned,
+                     of->error);
+  if (status) return status;
+  float *decoded = tq_allocate((size_t)size, sizeof *decoded, of->error);
+  if (!decoded) return TQ_ERROR_SYSTEM;
+  model->owned[model->owned_count++] = decoded;
+  *values = decoded;
+  return tq_tensor_decode(of->file, index, 0, 1, decoded, of->error);
+}
+
+static tq_status bind_linear(const binder *of, uint32_t layer, const tq_linear_row *row, tq_bound_linear *bound) {
+  const tq_hyperparameters *sizes = &of->model->hyperparameters;
+  uint64_t rows = tq_extent_size(sizes, row->rows);
+  const float *scale = NULL;
+  char role[64];
+  snprintf(role, sizeof role, "layers.%" PRIu32 ".%s", layer, row->role);
+  tq_status status = bind_matrix(of, role, rows, tq_extent_size(sizes, row->columns), true, bound);
+  snprintf(role, sizeof role, "layers.%" PRIu32 ".%s_bias", layer, row->role);
+  if (!status) status = bind_vector(of, role, rows, false, &bound->linear.bias);
+  snprintf(role, sizeof role, "layers.%" PRIu32 ".%s_scale", layer, row->role);
+  if (!status) status = bind_vector(of, role, 1, false, &scale);
+  if (!status && scale) bound->linear.output_scale = *scale;
+  return status;
+}
+
+static tq_status bind_layer(const binder *of, uint32_t number, tq_layer *layer) {
+  const tq_hyperparameters *sizes = &of->model->hyperparameters;
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < TQ_LINEARS; i++)
+    status = bind_linear(of, number, &tq_linear_rows[i], &layer->linears[i]);
+  for (size_t i = 0; !status && i < TQ_NORMS; i++) {
+    char role[64];
+    if (tq_norm_rows[i].is_sub_norm && !sizes->sub_norms) continue;
+    snprintf(role, sizeof role, "layers.%" PRIu32 ".%s", number, tq_norm_rows[i].role);
+    status = bind_vector(of, role, tq_extent_size(sizes, tq_norm_rows[i].size), true, &layer->norms[i]);
+  }
+  return status;
+}
+
+/* Every layer has tensors, so that a count of layers beyond that of the tensors is wrong before memory is taken for it.
+ */
+static tq_status bind_layers(const binder *of) {
+  tq_model *model = of->model;
+  uint32_t layers = model->hyperparameters.layers;
+  if (layers > tq_file_tensor_count(of->file))
+    return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: %" PRIu32 " layers cannot be made of %zu tensors", of->path,
+                   layers, tq_file_tensor_count(of->file));
+  model->layers = tq_allocate(layers, sizeof *model->layers, of->error);
+  if (!model->layers) return TQ_ERROR_SYSTEM;
+  tq_status status = TQ_OK;
+  for (uint32_t i = 0; !status && i < layers; i++) status = bind_layer(of, i, &model->layers[i]);
+  return status;
+}
+
+/* A file that does not state the size of its vocabulary has as many tokens as embeddings. */
+static tq_status bind_ends(const binder *of) {
+  tq_model *model = of->model;
+  tq_hyperparameters *sizes = &model->hyperparameters;
+  const tq_tensor *embedding;
+  size_t index;
+  tq_status status = find(of, "embedding", true, &embedding, &index);
+  if (status) return status;
+  if (sizes->vocabulary == 0) sizes->vocabulary = embedding->rows <= INT32_MAX ? (uint32_t)embedding->rows : 0;
+  status = bind_matrix(of, "embedding", sizes->vocabulary, sizes->dimension, true, &model->embedding);
+  if (!status) status = bind_vector(of, "final_norm", sizes->dimension, true, &model->final_norm);
+  if (!status) status = bind_matrix(of, "head", sizes->vocabulary, sizes->dimension, false, &model->head);
+  if (status) return status;
+  sizes->tied_head = model->head.tensor == SIZE_MAX;
+  if (sizes->tied_head) model->head = model->embedding;
+  return TQ_OK;
+}
+
+static tq_status check_factors(const binder *of, const float *factors, uint32_t pairs) {
+  for (uint32_t i = 0; i < pairs; i++)
+    if (!(isfinite(factors[i]) && factors[i] > 0.0f))
+      return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: RoPE factor %" PRIu32 " is not a finite number above 0",
+                     of->path, i);
+  return TQ_OK;
+}
+
+/* RoPE's frequencies, from the tensor of factors where there is one. It stands for llama3 scaling; beside another kind
+ * it would be unclear which counts. */
+static tq_status bind_rope(const binder *of) {
+  tq_model *model = of->model;
+  const tq_hyperparameters *sizes = &model->hyperparameters;
+  uint32_t pairs = sizes->rope_dimensions / 2;
+  float computed[TQ_MOST_HEAD_DIMENSION / 2];
+  const float *factors = NULL;
+  tq_status status = bind_vector(of, "rope_factors", pairs, false, &factors);
+  if (status) return status;
+  if (factors && (sizes->rope_scaling == TQ_ROPE_LINEAR || sizes->rope_scaling == TQ_ROPE_YARN))
+    return fail_role(of, "rope_factors", "stands beside RoPE scaling of another kind");
+  if (!factors) tq_rope_factors(sizes, computed);
+  status = check_factors(of, factors ? factors : computed, pairs);
+  if (status) return status;
+  model->frequencies = tq_allocate(pairs, sizeof *model->frequencies, of->error);
+  if (!model->frequencies) return TQ_ERROR_SYSTEM;
+  tq_rope_frequencies(sizes, factors ? factors : computed, model->frequencies);
+  model->magnitude = tq_rope_magnitude(sizes);
+  return TQ_OK;
+}
+
+/* Some checkpoints carry RoPE's inverse frequencies, which the hyperparameters say too. */
+static bool is_derived(const char *role) {
+  const char *dot = strrchr(role, '.');
+  return strcmp(dot ? dot + 1 : role, "rope_inverse_frequencies") == 0;
+}
+
+/* A tensor without a place would change what the model computes if it were ignored. */
+static tq_status check_all_bound(const binder *of) {
+  for (size_t i = 0; i < tq_file_tensor_count(of->file); i++) {
+    const char *role = tq_file_tensor(of->file, i)->role;
+    if (of->bound[i] || is_derived(role)) continue;
+    return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: has no place in architecture %s", of->path, role,
+                   of->model->hyperparameters.architecture);
+  }
+  return TQ_OK;
+}
+
+static tq_status bind(binder *of) {
+  tq_status status = bind_ends(of);
+  if (!status) status = bind_layers(of);
+  if (!status) status = bind_rope(of);
+  return status ? status : check_all_bound(of);
+}
+
+static tq_status open_tokenizer(tq_model *model, const char *path, tq_error *error) {
+  tq_section section;
+  tq_error reason;
+  if (!tq_file_find_section(model->file, "tokenizer", &section)) return TQ_OK;
+  tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &model->tokenizer, &reason);
+  return status ? tq_fail(error, status, "%s: %s", path, reason.message) : TQ_OK;
+}
+
+static tq_status create(tq_model *model, tq_error *error) {
+  tq_file_info info;
+  tq_error reason;
+  tq_file_describe(model->file, &info);
+  tq_status status = tq_hyperparameters_read(tq_file_metadata(model->file), &model->hyperparameters, &reason);
+  if (status) return tq_fail(error, status, "%s: %s", info.path, reason.message);
+  binder of = {.model = model, .file = model->file, .path = info.path, .error = error};
+  of.bound = tq_allocate(tq_file_tensor_count(model->file), sizeof *of.bound, error);
+  if (!of.bound) return TQ_ERROR_SYSTEM;
+  status = bind(&of);
+  tq_free(of.bound);
+  return status ? status : open_tokenizer(model, info.path, error);
+}
+
+tq_status tq_model_create(const tq_file *file, tq_model **model, tq_error *error) {
+  tq_model *created = tq_allocate(1, sizeof *created, error);
+  if (!created) return TQ_ERROR_SYSTEM;
+  created->file = file;
+  tq_status status = create(created, error);
+  if (status)
+    tq_model_destroy(created);
+  else
+    *model = created;
+  return status;
+}
+
+void tq_model_destroy(tq_model *model) {
+  if (!model) return;
+  for (size_t i = 0; i < model->owned_count; i++) tq_free(model->owned[i]);
+  tq_free(model->owned);
+  tq_free(model->layers);
+  tq_free(model->frequencies);
+  tq_tokenizer_close(model->tokenizer);
+  tq_free(model);
+}
+
+const tq_hyperparameters *tq_model_hyperparameters(const tq_model *model) { return &model->hyperparameters; }
+
+const tq_tokenizer *tq_model_tokenizer(const tq_model *model) { return model->tokenizer; }

@@ -1,0 +1,59 @@
+/* What a model and a session are made of, for the files of this folder. */
+#ifndef TQ_MODEL_MODEL_H
+#define TQ_MODEL_MODEL_H
+
+#include "base/team.h"
+#include "model/architecture.h"
+#include "ops/ops.h"
+
+/* A matrix in the mapped file with the index of its tensor, by which its hashes are found. */
+typedef struct tq_bound_linear {
+  tq_linear linear;
+  size_t tensor;
+} tq_bound_linear;
+
+typedef struct tq_layer {
+  tq_bound_linear linears[TQ_LINEARS];
+  const float *norms[TQ_NORMS]; /* NULL where the architecture has none */
+} tq_layer;
+
+struct tq_model {
+  const tq_file *file;
+  tq_hyperparameters hyperparameters;
+  tq_tokenizer *tokenizer; /* NULL: none */
+  tq_bound_linear embedding, head;
+  const float *final_norm;
+  tq_layer *layers;
+  double *frequencies; /* [rope_dimensions / 2], radians per position */
+  float magnitude;     /* of RoPE's cosines and sines */
+  void **owned;        /* small tensors decoded to floats: norms, biases */
+  size_t owned_count, owned_capacity;
+};
+
+/* One session's working memory: for each token of a batch, or for each member of the team. */
+struct tq_session {
+  const tq_model *model;
+  const tq_kernels *kernels;
+  tq_team *team;
+  uint32_t context, sequences, batch;
+  /* keys and values: [layer][sequence][kv head][position][head_dimension] */
+  float *keys, *values;
+  uint32_t *held; /* [sequence][layer]: positions that are there */
+  uint32_t *next; /* [sequence]: scratch for checking a batch */
+  bool *touched;  /* [layer], then the embedding and the head: verified if the file is opened lazily */
+  /* activations of a batch: [token][size] */
+  float *residual;         /* [token][streams = 1][dimension] */
+  float *normed;           /* [token][dimension] */
+  float *query, *attended; /* [token][heads * head_dimension] */
+  float *key, *value;      /* [token][kv_heads * head_dimension] */
+  float *gate, *up;        /* [token][feed_forward] */
+  float *projected;        /* [token][dimension]: what a residual stream is given */
+  float *cosines, *sines;  /* [token][rope_dimensions / 2] */
+  float *logits;           /* [wanted][vocabulary] */
+  size_t logits_capacity;  /* in tokens */
+  uint32_t *wanted;        /* [batch]: which tokens want logits */
+  float *scratch;          /* [member][scratch_size]: a decoded row, or the scores of a head */
+  size_t scratch_size;
+};
+
+#endif

@@ -1,0 +1,53 @@
+/* Operations of a forward pass. Each works on one vector, one head or a range of rows, so that the caller decides what
+ * runs on which thread, and gives the same bits however the work is cut. The first lines of each file give shapes and
+ * source; the backward of an operation belongs behind its forward in the same file. */
+#ifndef TQ_OPS_OPS_H
+#define TQ_OPS_OPS_H
+
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One linear layer: y = scale * (W T(x)) + bias. What later models add has its place in this order: adapters see x;
+ * then the input transform (a rotation) and the quantization of activations give what the weight parts meet; the output
+ * scale, the adapters' product and the bias come last. */
+typedef struct tq_linear {
+  tq_matrix weights;
+  float output_scale; /* 1: none */
+  const float *bias;  /* [rows], or NULL */
+} tq_linear;
+
+/* y[count][rows] for the rows [begin, end), from x[count][columns]; scratch is tq_row_scratch(columns) floats. */
+void tq_op_linear(const tq_kernels *kernels, const tq_linear *linear, uint64_t begin, uint64_t end, const float *x,
+                  size_t count, float *y, float *scratch);
+
+/* y[size] = the embedding of `token`; scratch is tq_row_scratch(columns) floats. */
+void tq_op_embedding(const tq_matrix *embedding, uint32_t token, float *y, float *scratch);
+
+/* y[size] = x / sqrt(mean(x^2) + epsilon) * weight. `y` may be `x`. */
+void tq_op_rms_norm(const tq_kernels *kernels, const float *x, const float *weight, size_t size, float epsilon,
+                    float *y);
+
+/* cosines[pairs], sines[pairs] of position * frequencies[pair], times `magnitude`. */
+void tq_op_rope_angles(const double *frequencies, size_t pairs, uint32_t position, double magnitude, float *cosines,
+                       float *sines);
+/* Rotates the pairs (x[i], x[i + pairs]) of one head in place. */
+void tq_op_rope(float *x, size_t pairs, const float *cosines, const float *sines);
+
+/* y[size] = softmax(scale * q.k) v over `positions` keys and values [positions][size]; scratch holds `positions`
+ * floats. */
+void tq_op_attention(const tq_kernels *kernels, const float *query, const float *keys, const float *values,
+                     size_t positions, size_t size, float scale, float *y, float *scratch);
+
+/* y[size] = silu(gate) * up, or max(gate, 0)^2 * up. `y` may be `gate`. */
+void tq_op_gate_silu(const tq_kernels *kernels, const float *gate, const float *up, size_t size, float *y);
+void tq_op_gate_squared_relu(const tq_kernels *kernels, const float *gate, const float *up, size_t size, float *y);
+
+/* stream[size] += x */
+void tq_op_residual(float *stream, const float *x, size_t size);
+
+/* -log softmax(logits)[target], in double. */
+double tq_op_cross_entropy(const float *logits, size_t size, size_t target);
+
+#endif
