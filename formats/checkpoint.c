@@ -1,0 +1,340 @@
+#include "formats/checkpoint.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void tq_checkpoint_close(tq_checkpoint *checkpoint) {
+  if (!checkpoint) return;
+  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+    tq_free(checkpoint->tensors[i].name);
+    tq_free(checkpoint->tensors[i].role);
+    tq_free(checkpoint->tensors[i].type_name);
+  }
+  for (size_t i = 0; i < checkpoint->file_count; i++) {
+    tq_free(checkpoint->files[i].path);
+    tq_free(checkpoint->files[i].pieces);
+  }
+  for (size_t i = 0; i < checkpoint->input_count; i++) tq_input_close(checkpoint->inputs[i]);
+  tq_metadata_free(checkpoint->metadata);
+  tq_buffer_free(&checkpoint->notes);
+  tq_free(checkpoint->name_slots);
+  tq_free(checkpoint->tensors);
+  tq_free(checkpoint->files);
+  tq_free(checkpoint->inputs);
+  tq_free(checkpoint->metadata_bytes);
+  tq_free(checkpoint->tokenizer);
+  tq_free(checkpoint->path);
+  tq_folder_close(checkpoint->folder);
+  tq_free(checkpoint);
+}
+
+tq_status tq_checkpoint_add_input(tq_checkpoint *checkpoint, tq_input *input, size_t *index, tq_error *error) {
+  tq_status status = tq_grow((void **)&checkpoint->inputs, &checkpoint->input_capacity, checkpoint->input_count + 1,
+                             sizeof *checkpoint->inputs, error);
+  if (status) return status;
+  *index = checkpoint->input_count;
+  checkpoint->inputs[checkpoint->input_count++] = input;
+  return TQ_OK;
+}
+
+/* ---- tensors ---- */
+
+static size_t name_slot(const tq_checkpoint *checkpoint, const char *name) {
+  size_t mask = checkpoint->name_slot_count - 1;
+  size_t slot = (size_t)tq_hash_xxh3_64(name, strlen(name)) & mask;
+  while (checkpoint->name_slots[slot] && strcmp(checkpoint->tensors[checkpoint->name_slots[slot] - 1].name, name)) {
+    slot = (slot + 1) & mask;
+  }
+  return slot;
+}
+
+/* Keeps the index at most half full. */
+static tq_status grow_name_slots(tq_checkpoint *checkpoint, tq_error *error) {
+  if (2 * (checkpoint->tensor_count + 1) <= checkpoint->name_slot_count) return TQ_OK;
+  if (checkpoint->tensor_count >= UINT32_MAX / 4) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: too many tensors", checkpoint->path);
+  }
+  size_t count = checkpoint->name_slot_count ? 2 * checkpoint->name_slot_count : 256;
+  uint32_t *slots = tq_allocate(count, sizeof *slots, error);
+  if (!slots) return TQ_ERROR_SYSTEM;
+  tq_free(checkpoint->name_slots);
+  checkpoint->name_slots = slots;
+  checkpoint->name_slot_count = count;
+  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+    slots[name_slot(checkpoint, checkpoint->tensors[i].name)] = (uint32_t)i + 1;
+  }
+  return TQ_OK;
+}
+
+/* Elements and bytes that the shape and encoding demand. */
+static tq_status measure(const char *file, const tq_source_tensor *tensor, uint64_t *bytes, tq_error *error) {
+  const tq_encoding_info *info = tq_encoding_find(tensor->encoding);
+  uint64_t unit_elements = tensor->encoding == TQ_BLOCKS ? tensor->block_elements : info ? info->elements : 0;
+  uint64_t unit_bytes = tensor->encoding == TQ_BLOCKS ? tensor->block_bytes : info ? info->bytes : 0;
+  if (!unit_elements || !unit_bytes) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: type %s is not understood", file, tensor->name,
+                   tensor->type_name);
+  }
+  if (tensor->dimensions < 1 || tensor->dimensions > TQ_MAX_DIMENSIONS) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %u dimensions (1 to %d are allowed)", file, tensor->name,
+                   tensor->dimensions, TQ_MAX_DIMENSIONS);
+  }
+  uint64_t elements = 1;
+  for (uint32_t i = 0; i < tensor->dimensions; i++) {
+    if (tensor->shape[i] == 0) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: dimension %u is zero", file, tensor->name, i);
+    }
+    if (!tq_multiply_u64(elements, tensor->shape[i], &elements)) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its dimensions overflow", file, tensor->name);
+    }
+  }
+  uint64_t divided = tensor->encoding == TQ_BLOCKS ? tensor->shape[tensor->dimensions - 1] : elements;
+  if (divided % unit_elements) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu elements are not a multiple of the %llu of type %s",
+                   file, tensor->name, (unsigned long long)divided, (unsigned long long)unit_elements,
+                   tensor->type_name);
+  }
+  if (!tq_multiply_u64(elements / unit_elements, unit_bytes, bytes)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its size overflows", file, tensor->name);
+  }
+  return TQ_OK;
+}
+
+/* Rows whose order RoPE decides: output channels, so the elements of a bias. */
+static uint64_t rotated_rows(const tq_source_tensor *tensor) { return tensor->shape[0]; }
+
+static tq_status check_tensor(const tq_checkpoint *checkpoint, const tq_source_tensor *tensor, tq_error *error) {
+  if (tensor->input >= checkpoint->input_count) {
+    return tq_fail(error, TQ_ERROR_USAGE, "tensor %s lies in no input", tensor->name);
+  }
+  const tq_input *input = checkpoint->inputs[tensor->input];
+  const char *file = tq_input_name(input);
+  size_t length = strlen(tensor->name);
+  char printable[128];
+  if (length == 0 || length >= TQ_ROLE_SIZE || !tq_is_name(tensor->name, length)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT,
+                   "%s: tensor name '%s': not a name (1 to %d bytes of UTF-8 without control characters)", file,
+                   tq_printable(tensor->name, length, printable, sizeof printable), TQ_ROLE_SIZE - 1);
+  }
+  uint64_t bytes = 0;
+  tq_status status = measure(file, tensor, &bytes, error);
+  if (status) return status;
+  if (bytes != tensor->size) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu bytes where its shape and type %s demand %llu", file,
+                   tensor->name, (unsigned long long)tensor->size, tensor->type_name, (unsigned long long)bytes);
+  }
+  if (!tq_within(tensor->offset, tensor->size, tq_input_size(input))) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: bytes %llu to %llu lie outside the file of %llu bytes",
+                   file, tensor->name, (unsigned long long)tensor->offset,
+                   (unsigned long long)(tensor->offset + tensor->size), (unsigned long long)tq_input_size(input));
+  }
+  if (tensor->adjacent_heads) {
+    uint64_t rows = rotated_rows(tensor);
+    if (rows % tensor->adjacent_heads || (rows / tensor->adjacent_heads) % 2) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu rows are not %u heads of pairs", file, tensor->name,
+                     (unsigned long long)rows, tensor->adjacent_heads);
+    }
+  }
+  return TQ_OK;
+}
+
+tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *tensor, tq_error *error) {
+  tq_status status = check_tensor(checkpoint, tensor, error);
+  if (!status) status = grow_name_slots(checkpoint, error);
+  if (!status) {
+    status = tq_grow((void **)&checkpoint->tensors, &checkpoint->tensor_capacity, checkpoint->tensor_count + 1,
+                     sizeof *checkpoint->tensors, error);
+  }
+  if (status) return status;
+  size_t slot = name_slot(checkpoint, tensor->name);
+  if (checkpoint->name_slots[slot]) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: there are two of that name",
+                   tq_input_name(checkpoint->inputs[tensor->input]), tensor->name);
+  }
+  checkpoint->tensors[checkpoint->tensor_count++] = *tensor;
+  checkpoint->name_slots[slot] = (uint32_t)checkpoint->tensor_count;
+  return TQ_OK;
+}
+
+size_t tq_checkpoint_find_role(const tq_checkpoint *checkpoint, const char *role) {
+  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+    if (strcmp(checkpoint->tensors[i].role, role) == 0) return i;
+  }
+  return SIZE_MAX;
+}
+
+/* ---- files ---- */
+
+static tq_status add_file(tq_checkpoint *checkpoint, const char *path, size_t input, tq_source_file **file,
+                          tq_error *error) {
+  char printable[128];
+  if (!tq_relative_name_is_safe(path)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: '%s' is not a safe relative name", checkpoint->path,
+                   tq_printable(path, strlen(path), printable, sizeof printable));
+  }
+  tq_status status = tq_grow((void **)&checkpoint->files, &checkpoint->file_capacity, checkpoint->file_count + 1,
+                             sizeof *checkpoint->files, error);
+  if (status) return status;
+  char *copy = tq_copy_string(path, strlen(path), error);
+  if (!copy) return TQ_ERROR_SYSTEM;
+  *file = &checkpoint->files[checkpoint->file_count++];
+  **file = (tq_source_file){.path = copy, .input = input};
+  return TQ_OK;
+}
+
+tq_status tq_checkpoint_add_attachment(tq_checkpoint *checkpoint, const char *path, size_t input, tq_error *error) {
+  tq_source_file *file;
+  return add_file(checkpoint, path, input, &file, error);
+}
+
+static tq_status add_piece(tq_source_file *file, uint32_t kind, uint64_t source, uint64_t size, tq_error *error) {
+  if (size == 0) return TQ_OK;
+  tq_status status =
+      tq_grow((void **)&file->pieces, &file->piece_capacity, file->piece_count + 1, sizeof *file->pieces, error);
+  if (status) return status;
+  file->pieces[file->piece_count++] = (tq_piece){kind, source, size};
+  return TQ_OK;
+}
+
+/* A stretch of a file whose bytes the container holds elsewhere. */
+typedef struct stretch {
+  uint64_t offset, size, source;
+  uint32_t kind;
+} stretch;
+
+static int compare_stretches(const void *a, const void *b) {
+  const stretch *x = a, *y = b;
+  return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* What of the input is metadata or tensor, in the order of the file. */
+static tq_status list_stretches(const tq_checkpoint *checkpoint, size_t input, uint64_t metadata_offset,
+                                uint64_t metadata_size, stretch **stretches, size_t *count, tq_error *error) {
+  *stretches = tq_allocate(checkpoint->tensor_count + 1, sizeof **stretches, error);
+  if (!*stretches) return TQ_ERROR_SYSTEM;
+  *count = 0;
+  if (metadata_size) (*stretches)[(*count)++] = (stretch){metadata_offset, metadata_size, 0, TQ_PIECE_METADATA};
+  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+    const tq_source_tensor *tensor = &checkpoint->tensors[i];
+    if (tensor->input != input) continue;
+    (*stretches)[(*count)++] = (stretch){tensor->offset, tensor->size, i, TQ_PIECE_TENSOR};
+  }
+  qsort(*stretches, *count, sizeof **stretches, compare_stretches);
+  return TQ_OK;
+}
+
+static tq_status cut_into_pieces(tq_checkpoint *checkpoint, tq_source_file *file, const stretch *stretches,
+                                 size_t count, tq_error *error) {
+  const tq_input *input = checkpoint->inputs[file->input];
+  uint64_t position = 0;
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < count; i++) {
+    const stretch *next = &stretches[i];
+    if (next->offset < position) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s at byte %llu overlaps what lies before it", tq_input_name(input),
+                     next->kind == TQ_PIECE_TENSOR ? checkpoint->tensors[next->source].name : "metadata",
+                     (unsigned long long)next->offset);
+    }
+    status = add_piece(file, TQ_PIECE_LITERAL, position, next->offset - position, error);
+    if (!status) status = add_piece(file, next->kind, next->source, next->size, error);
+    position = next->offset + next->size;
+  }
+  if (!status) status = add_piece(file, TQ_PIECE_LITERAL, position, tq_input_size(input) - position, error);
+  return status;
+}
+
+tq_status tq_checkpoint_add_weights_file(tq_checkpoint *checkpoint, const char *path, size_t input,
+                                         uint64_t metadata_offset, uint64_t metadata_size, tq_error *error) {
+  stretch *stretches;
+  size_t count;
+  tq_status status = list_stretches(checkpoint, input, metadata_offset, metadata_size, &stretches, &count, error);
+  if (status) return status;
+  tq_source_file *file;
+  status = add_file(checkpoint, path, input, &file, error);
+  if (!status) {
+    file->is_weights = true;
+    status = cut_into_pieces(checkpoint, file, stretches, count, error);
+  }
+  tq_free(stretches);
+  return status;
+}
+
+/* ---- metadata and notes ---- */
+
+tq_status tq_checkpoint_set_metadata(tq_checkpoint *checkpoint, tq_metadata_builder *builder, tq_error *error) {
+  tq_metadata_free(checkpoint->metadata);
+  checkpoint->metadata = NULL;
+  tq_free(checkpoint->metadata_bytes);
+  checkpoint->metadata_bytes = builder->data;
+  checkpoint->metadata_size = builder->size;
+  checkpoint->metadata_count = builder->count;
+  *builder = (tq_metadata_builder){0};
+  size_t consumed;
+  return tq_metadata_parse(checkpoint->path, checkpoint->metadata_bytes, checkpoint->metadata_size,
+                           checkpoint->metadata_count, &consumed, NULL, &checkpoint->metadata, error);
+}
+
+tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const char *format, ...) {
+  va_list arguments;
+  char line[1024], printable[1024];
+  va_start(arguments, format);
+  int length = vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  if (length < 0) length = 0;
+  if ((size_t)length >= sizeof line) length = sizeof line - 1;
+  return tq_buffer_format(&checkpoint->notes, error, "%s\n",
+                          tq_printable(line, (size_t)length, printable, sizeof printable));
+}
+
+/* ---- reading tensors ---- */
+
+static uint64_t head_bytes(const tq_source_tensor *tensor) { return tensor->size / tensor->adjacent_heads; }
+
+uint64_t tq_source_tensor_unit(const tq_source_tensor *tensor) {
+  if (tensor->adjacent_heads) return head_bytes(tensor);
+  if (tensor->encoding == TQ_BLOCKS) return tensor->block_bytes;
+  return tq_encoding_find(tensor->encoding)->bytes;
+}
+
+void tq_rows_to_half_split(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes) {
+  uint64_t half = head_rows / 2;
+  for (uint64_t h = 0; h < heads; h++, from += head_rows * row_bytes, to += head_rows * row_bytes) {
+    for (uint64_t b = 0; b < half; b++) {
+      memcpy(to + b * row_bytes, from + 2 * b * row_bytes, row_bytes);
+      memcpy(to + (half + b) * row_bytes, from + (2 * b + 1) * row_bytes, row_bytes);
+    }
+  }
+}
+
+void tq_rows_to_adjacent(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes) {
+  uint64_t half = head_rows / 2;
+  for (uint64_t h = 0; h < heads; h++, from += head_rows * row_bytes, to += head_rows * row_bytes) {
+    for (uint64_t b = 0; b < half; b++) {
+      memcpy(to + 2 * b * row_bytes, from + b * row_bytes, row_bytes);
+      memcpy(to + (2 * b + 1) * row_bytes, from + (half + b) * row_bytes, row_bytes);
+    }
+  }
+}
+
+tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, void *buffer,
+                                tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
+  tq_input *input = checkpoint->inputs[tensor->input];
+  tq_status status = tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
+  if (status || !tensor->adjacent_heads) return status;
+  uint64_t head = head_bytes(tensor), rows = rotated_rows(tensor) / tensor->adjacent_heads;
+  uint8_t *copy = tq_allocate((size_t)head, 1, error);
+  if (!copy) return TQ_ERROR_SYSTEM;
+  for (uint8_t *place = buffer; size; place += head, size -= head) {
+    memcpy(copy, place, (size_t)head);
+    tq_rows_to_half_split(copy, place, 1, rows, head / rows);
+  }
+  tq_free(copy);
+  return TQ_OK;
+}

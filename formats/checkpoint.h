@@ -1,0 +1,116 @@
+/* A foreign checkpoint, opened: plain data that every reader fills and that import, inspect and compare walk over.
+ *
+ * Nothing of a tensor is read at opening: a tensor is a place in an input, and its rows are fetched when asked for. */
+#ifndef TQ_FORMATS_CHECKPOINT_H
+#define TQ_FORMATS_CHECKPOINT_H
+
+#include "base/file.h"
+#include "base/text.h"
+#include "formats/folder.h"
+#include "tq/container.h"
+#include "tq/metadata.h"
+
+typedef struct tq_source_tensor {
+  char *name;        /* as in the file */
+  char *role;        /* canonical; the same text as `name` when it has none */
+  char *type_name;   /* the file's own word for its type: "F16", "Q8_0", "BF16" */
+  uint32_t encoding; /* tq_encoding; TQ_BLOCKS with the block's measures below */
+  uint32_t block_elements, block_bytes;
+  uint32_t dimensions;
+  uint64_t shape[TQ_MAX_DIMENSIONS]; /* outermost first */
+  size_t input;                      /* index into tq_checkpoint.inputs */
+  uint64_t offset, size;             /* of its bytes there */
+  uint32_t adjacent_heads; /* 0, or the number of heads whose rows are in adjacent-pair RoPE order in the file */
+} tq_source_tensor;
+
+/* A file of the checkpoint, cut into pieces that lie end to end from 0 to its size: how it is put together again. */
+typedef enum tq_piece_kind {
+  TQ_PIECE_LITERAL = 1,  /* bytes kept as they are, in a fragment attachment; `source` is their offset in the file */
+  TQ_PIECE_METADATA = 2, /* bytes of the metadata; `source` is their offset in tq_checkpoint.metadata_bytes */
+  TQ_PIECE_TENSOR = 3    /* the bytes of tensor number `source` */
+} tq_piece_kind;
+
+typedef struct tq_piece {
+  uint32_t kind;
+  uint64_t source, size;
+} tq_piece;
+
+typedef struct tq_source_file {
+  char *path; /* relative, as it is to be written again */
+  size_t input;
+  bool is_weights; /* described by pieces; the others are attachments, kept whole under their path */
+  tq_piece *pieces;
+  size_t piece_count, piece_capacity;
+} tq_source_file;
+
+typedef struct tq_checkpoint {
+  const char *format; /* name of the row in the table of formats: "gguf", "hf", ... */
+  char *path;         /* as the user gave it */
+  tq_folder *folder;  /* owned */
+  tq_input **inputs;  /* owned; what tensors and files lie in */
+  size_t input_count, input_capacity;
+  uint8_t *metadata_bytes; /* serialised key-values; owned */
+  size_t metadata_size;
+  uint64_t metadata_count;
+  tq_metadata *metadata; /* index over them; never NULL once opened */
+  tq_source_tensor *tensors;
+  size_t tensor_count, tensor_capacity;
+  uint32_t *name_slots; /* open-addressed index of the tensors' names: tensor + 1, or 0 */
+  size_t name_slot_count;
+  tq_source_file *files; /* empty where the format is not written back byte for byte */
+  size_t file_count, file_capacity;
+  uint8_t *tokenizer; /* a "tokenizer" section (tq_tokenizer_serialize), 64-byte aligned, or NULL; owned */
+  size_t tokenizer_size;
+  tq_buffer notes; /* lines for the user, each ended by a newline: readings taken and why, what is not carried */
+} tq_checkpoint;
+
+/* What the user may override when a file alone does not say enough; zero-initialised means nothing is. */
+typedef struct tq_open_options {
+  const char *tokenizer_path; /* a tokenizer file for a checkpoint that comes without: llama2.c's, tokenizer.model,
+                                 tokenizer.json, tiktoken */
+} tq_open_options;
+
+/* Recognises and opens any foreign checkpoint: a file, a folder, or an archive of either. TQ_ERROR_CORRUPT says what it
+ * looks like when it is not understood. The checkpoint is freed by tq_checkpoint_close. */
+tq_status tq_checkpoint_open(const char *path, const tq_open_options *options, tq_checkpoint **checkpoint,
+                             tq_error *error);
+void tq_checkpoint_close(tq_checkpoint *checkpoint); /* NULL is allowed */
+
+/* ---- for readers ---- */
+
+/* Takes over the input on success. */
+tq_status tq_checkpoint_add_input(tq_checkpoint *checkpoint, tq_input *input, size_t *index, tq_error *error);
+/* Appends *tensor, taking over its strings on success. Checks the name (UTF-8, length, not a duplicate: refused by
+ * name), the dimensions (none zero, the product and byte size without overflow), that `size` is what encoding and shape
+ * demand, and that the bytes lie within the input. */
+tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *tensor, tq_error *error);
+/* Adds a file that is kept whole as an attachment. */
+tq_status tq_checkpoint_add_attachment(tq_checkpoint *checkpoint, const char *path, size_t input, tq_error *error);
+/* Adds a weights file and cuts it into pieces from the tensors that lie in `input`: what is neither metadata nor tensor
+ * becomes literals. Overlapping tensors are TQ_ERROR_CORRUPT. `metadata_offset` is where in the file the
+ * bytes of metadata_bytes lie; metadata_size 0 when they do not. */
+tq_status tq_checkpoint_add_weights_file(tq_checkpoint *checkpoint, const char *path, size_t input,
+                                         uint64_t metadata_offset, uint64_t metadata_size, tq_error *error);
+/* Takes over builder's bytes and indexes them. */
+tq_status tq_checkpoint_set_metadata(tq_checkpoint *checkpoint, tq_metadata_builder *builder, tq_error *error);
+tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const char *format, ...) TQ_PRINTF(3, 4);
+
+/* ---- for whoever walks over it ---- */
+
+/* The tensor with that role, or SIZE_MAX. */
+size_t tq_checkpoint_find_role(const tq_checkpoint *checkpoint, const char *role);
+
+/* The smallest piece of a tensor that can be read alone, in bytes: an element or block, or all rows of a head where the
+ * file has adjacent-pair order. */
+uint64_t tq_source_tensor_unit(const tq_source_tensor *tensor);
+/* Reads bytes [offset, offset + size) of a tensor in canonical row order and the file's encoding; both are multiples of
+ * the unit. */
+tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t tensor, uint64_t offset, uint64_t size, void *buffer,
+                                tq_error *error);
+
+/* Moves the rows of whole heads between the two RoPE orders: HF row a * (n / 2) + b of a head of n rows is row 2 b + a
+ * in adjacent-pair order (a in 0..1). `from` and `to` hold `heads` heads of `head_rows` rows and do not overlap. */
+void tq_rows_to_half_split(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes);
+void tq_rows_to_adjacent(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes);
+
+#endif

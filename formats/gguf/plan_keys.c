@@ -1,0 +1,199 @@
+#include "base/bytes.h"
+#include "base/memory.h"
+#include "formats/gguf/plan.h"
+#include "formats/tokenizer/tokenizer_files.h"
+#include "tq/tokenizer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool key_is(tq_string key, const char *text) {
+  return key.size == strlen(text) && memcmp(key.data, text, key.size) == 0;
+}
+
+static bool begins_with(tq_string key, const char *text) {
+  return key.size >= strlen(text) && memcmp(key.data, text, strlen(text)) == 0;
+}
+
+/* "llama.rope.scaling.factor" and its like, of any architecture. */
+static bool is_rope_scaling(tq_string key) {
+  static const char middle[] = ".rope.scaling.";
+  const char *dot = memchr(key.data, '.', key.size);
+  if (!dot) return false;
+  tq_string rest = {dot, key.size - (size_t)(dot - key.data)};
+  return begins_with(rest, middle);
+}
+
+/* ---- the keys that the file has ---- */
+
+/* The written file is not split, and llama.cpp stops at a scaling type that it does not know. */
+static bool is_left_out(tq_string key, bool llama3) {
+  return begins_with(key, "tq.") || begins_with(key, "split.") || (llama3 && is_rope_scaling(key));
+}
+
+static tq_status copy_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+  const tq_metadata *metadata = tq_file_metadata(plan->file);
+  bool llama3 = tq_gguf_scales_like_llama3(metadata);
+  size_t own = 0;
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < tq_metadata_count(metadata); i++) {
+    tq_string key;
+    tq_value value;
+    tq_metadata_at(metadata, i, &key, &value);
+    own += begins_with(key, "tq.");
+    if (key_is(key, "general.architecture") || is_left_out(key, llama3)) continue;
+    status = tq_metadata_add_value(&plan->keys, key, &value, error);
+  }
+  if (status || !own) return status;
+  return tq_buffer_format(notes, error, "%zu keys that only .tq files have are not written\n", own);
+}
+
+static tq_status add_architecture(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+  static const char key[] = "general.architecture";
+  tq_value value;
+  if (tq_metadata_find(tq_file_metadata(plan->file), key, &value)) {
+    return tq_metadata_add_value(&plan->keys, (tq_string){key, sizeof key - 1}, &value, error);
+  }
+  return tq_buffer_format(notes, error, "the metadata has no %s: llama.cpp will not load the file\n", key);
+}
+
+/* ---- general.file_type, general.quantization_version ---- */
+
+/* llama.cpp's number for the type that most weights of matrices have; -1 where it has none. */
+static int file_type(const tq_gguf_plan *plan) {
+  static const struct {
+    const char *type;
+    int number;
+  } rows[] = {{"F32", 0}, {"F16", 1}, {"Q8_0", 7}, {"BF16", 32}};
+  enum { ROWS = sizeof rows / sizeof rows[0] };
+  double weights[ROWS] = {0}, others = 0;
+  for (size_t i = 0; i < plan->tensor_count; i++) {
+    const tq_gguf_planned *tensor = &plan->tensors[i];
+    if (tensor->dimensions < 2) continue;
+    double *sum = &others;
+    for (size_t row = 0; row < ROWS; row++) {
+      if (strcmp(tensor->type->name, rows[row].type) == 0) sum = &weights[row];
+    }
+    *sum += (double)tensor->size / tensor->type->block_bytes * tensor->type->block_elements;
+  }
+  /* "All F32" means all: one half-width matrix makes a file "mostly" of its type. */
+  size_t most = 1;
+  for (size_t row = 2; row < ROWS; row++) {
+    if (weights[row] > weights[most]) most = row;
+  }
+  if (others > 0) return -1;
+  if (weights[most] > 0) return rows[most].number;
+  return weights[0] > 0 ? rows[0].number : -1;
+}
+
+static bool holds_blocks(const tq_gguf_plan *plan) {
+  for (size_t i = 0; i < plan->tensor_count; i++) {
+    if (plan->tensors[i].type->encoding == TQ_BLOCKS) return true;
+  }
+  return false;
+}
+
+static tq_status add_number(tq_gguf_plan *plan, const char *key, uint32_t number, tq_error *error) {
+  tq_value value;
+  if (tq_metadata_find(tq_file_metadata(plan->file), key, &value)) return TQ_OK;
+  return tq_metadata_add_u32(&plan->keys, key, number, error);
+}
+
+static tq_status add_types(tq_gguf_plan *plan, tq_error *error) {
+  int type = file_type(plan);
+  tq_status status = type < 0 ? TQ_OK : add_number(plan, "general.file_type", (uint32_t)type, error);
+  if (!status && holds_blocks(plan)) status = add_number(plan, "general.quantization_version", 2, error);
+  return status;
+}
+
+/* ---- tokenizer.* from the tokenizer section ---- */
+
+/* Items for tokens first .. count - 1, serialised as the array `key` has them. */
+static tq_status padding_items(const char *key, uint64_t first, uint64_t count, tq_buffer *items, tq_error *error) {
+  uint8_t bytes[64];
+  tq_status status = TQ_OK;
+  for (uint64_t i = first; !status && i < count; i++) {
+    size_t size = 4;
+    if (strcmp(key, "tokenizer.ggml.tokens") == 0) {
+      size = (size_t)snprintf((char *)bytes + 8, sizeof bytes - 8, "[PAD%llu]", (unsigned long long)i);
+      tq_store_u64(bytes, size);
+      size += 8;
+    } else if (strcmp(key, "tokenizer.ggml.scores") == 0) {
+      tq_store_f32(bytes, -10000.0f); /* below every token that is used */
+    } else {
+      tq_store_u32(bytes, TQ_TOKEN_UNUSED);
+    }
+    status = tq_buffer_append(items, bytes, size, error);
+  }
+  return status;
+}
+
+static tq_status add_padded(tq_gguf_plan *plan, const char *key, const tq_value *value, uint64_t count,
+                            tq_error *error) {
+  tq_buffer items = {0};
+  tq_status status = tq_buffer_append(&items, value->items, value->items_size, error);
+  if (!status) status = padding_items(key, value->item_count, count, &items, error);
+  if (!status) status = tq_metadata_add_array(&plan->keys, key, value->item_type, count, items.data, items.size, error);
+  tq_buffer_free(&items);
+  return status;
+}
+
+/* Appends the tokenizer's keys; arrays with an item per token are brought to the embedding's rows, for llama.cpp takes
+ * their length for the size of the vocabulary. */
+static tq_status append_tokenizer_keys(tq_gguf_plan *plan, const tq_metadata *keys, uint64_t rows, tq_error *error) {
+  static const char *const per_token[] = {"tokenizer.ggml.tokens", "tokenizer.ggml.scores",
+                                          "tokenizer.ggml.token_type"};
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < tq_metadata_count(keys); i++) {
+    tq_string key;
+    tq_value value;
+    const char *padded = NULL;
+    tq_metadata_at(keys, i, &key, &value);
+    for (size_t k = 0; k < sizeof per_token / sizeof per_token[0]; k++) {
+      if (key_is(key, per_token[k]) && value.item_count < rows) padded = per_token[k];
+    }
+    status =
+        padded ? add_padded(plan, padded, &value, rows, error) : tq_metadata_add_value(&plan->keys, key, &value, error);
+  }
+  return status;
+}
+
+static tq_status translate_tokenizer(tq_gguf_plan *plan, const tq_tokenizer *tokenizer, tq_buffer *notes,
+                                     tq_error *error) {
+  tq_metadata_builder builder = {0};
+  tq_metadata *keys = NULL;
+  size_t consumed, embedding = tq_file_find_role(plan->file, "embedding");
+  uint64_t rows = embedding == SIZE_MAX ? 0 : tq_file_tensor(plan->file, embedding)->shape[0];
+  uint64_t tokens = tq_tokenizer_token_count(tokenizer);
+  tq_status status = tq_vocabulary_to_metadata(tokenizer, &builder, error);
+  if (!status) {
+    status = tq_metadata_parse(plan->name, builder.data, builder.size, builder.count, &consumed, NULL, &keys, error);
+  }
+  if (!status) status = append_tokenizer_keys(plan, keys, rows, error);
+  if (!status && tokens < rows) {
+    status = tq_buffer_format(notes, error, "%llu unused tokens fill the vocabulary up to the embedding's %llu rows\n",
+                              (unsigned long long)(rows - tokens), (unsigned long long)rows);
+  }
+  tq_metadata_free(keys);
+  tq_metadata_builder_free(&builder);
+  return status;
+}
+
+static tq_status add_tokenizer(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+  tq_section section;
+  tq_tokenizer *tokenizer;
+  if (tq_metadata_string(tq_file_metadata(plan->file), "tokenizer.ggml.model").data) return TQ_OK;
+  if (!tq_file_find_section(plan->file, "tokenizer", &section)) return TQ_OK;
+  tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &tokenizer, error);
+  if (status) return status;
+  status = translate_tokenizer(plan, tokenizer, notes, error);
+  tq_tokenizer_close(tokenizer);
+  return status;
+}
+
+tq_status tq_gguf_plan_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+  tq_status status = add_architecture(plan, notes, error);
+  if (!status) status = copy_keys(plan, notes, error);
+  if (!status) status = add_types(plan, error);
+  return status ? status : add_tokenizer(plan, notes, error);
+}

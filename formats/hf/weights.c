@@ -1,0 +1,262 @@
+#include "formats/hf/weights.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "formats/json.h"
+#include "formats/names.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE_SIZE = 1 << 22 };
+
+void tq_hf_weights_free(tq_hf_weights *weights) {
+  for (size_t i = 0; i < weights->count; i++) tq_free((char *)weights->entries[i].name);
+  tq_free(weights->entries);
+  tq_free(weights->shards);
+}
+
+/* ---- RoPE factors ---- */
+
+/* GGUF's converter computes the factors in f32, this library in f64: they may differ in their last bits. */
+static bool nearly_equal(const float *a, const float *b, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (!(fabsf(a[i] - b[i]) <= 2e-6f * fabsf(b[i]))) return false;
+  }
+  return true;
+}
+
+/* GGUF files say Llama 3's scaling only as the factors that come of it. Its lowest frequency is divided by the factor
+ * itself; the other numbers are those of every model published with it. */
+static bool derive_scaling(tq_hyperparameters *model, const float *factors, float *computed, size_t count) {
+  tq_rope_factors(model, computed);
+  if (nearly_equal(factors, computed, count)) return true;
+  if (model->rope_scaling != TQ_ROPE_NONE) return false;
+  tq_hyperparameters scaled = *model;
+  scaled.rope_scaling = TQ_ROPE_LLAMA3;
+  scaled.rope_factor = factors[count - 1];
+  scaled.rope_original_context = 8192;
+  scaled.rope_low_frequency_factor = 1.0f;
+  scaled.rope_high_frequency_factor = 4.0f;
+  tq_rope_factors(&scaled, computed);
+  if (!nearly_equal(factors, computed, count)) return false;
+  *model = scaled;
+  return true;
+}
+
+static tq_status drop_factors(const tq_file *file, size_t index, tq_hyperparameters *model, tq_buffer *notes,
+                              tq_error *error) {
+  const tq_tensor *tensor = tq_file_tensor(file, index);
+  size_t count = model ? model->rope_dimensions / 2 : 0;
+  if (!count || tensor->elements != count || tensor->rows != 1) {
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: a Hugging Face folder has no place for it", tensor->name);
+  }
+  float *values = tq_allocate(2 * count, sizeof *values, error);
+  if (!values) return TQ_ERROR_SYSTEM;
+  tq_status status = tq_tensor_decode(file, index, 0, 1, values, error);
+  if (!status && !derive_scaling(model, values, values + count, count)) {
+    status = tq_fail(error, TQ_ERROR_REFUSED,
+                     "tensor %s: its RoPE factors are not those of a scaling that config.json can say", tensor->name);
+  }
+  tq_free(values);
+  if (status) return status;
+  return tq_buffer_format(notes, error, "tensor %s is left out: config.json's RoPE scaling says the same\n",
+                          tensor->name);
+}
+
+/* ---- deciding ---- */
+
+static tq_status check_parts(const tq_tensor *tensor, const tq_safetensors_type **type, tq_error *error) {
+  const tq_part *values = &tensor->parts[0];
+  const tq_encoding_info *encoding = tq_encoding_find(values->encoding);
+  *type = tq_safetensors_type_by_encoding(values->encoding);
+  if (!*type) {
+    const char *name = values->encoding == TQ_BLOCKS ? values->type_name : encoding ? encoding->name : "unknown";
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: safetensors has no type for its encoding %s", tensor->name,
+                   name);
+  }
+  if (tensor->part_count != 1 || values->kind != TQ_PART_VALUES) {
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: safetensors holds values only, and it has %zu parts",
+                   tensor->name, tensor->part_count);
+  }
+  return TQ_OK;
+}
+
+static tq_status add_tensor(tq_hf_weights *weights, size_t index, tq_error *error) {
+  const tq_tensor *tensor = tq_file_tensor(weights->file, index);
+  char name[TQ_ROLE_SIZE];
+  const char *text = tq_name_from_role(TQ_CARRIER_HF, tensor->role, name, sizeof name) ? name : tensor->name;
+  tq_safetensors_entry entry = {
+      .shape = tensor->shape, .dimensions = tensor->dimensions, .size = tensor->parts[0].size, .source = index};
+  tq_status status = check_parts(tensor, &entry.type, error);
+  if (status) return status;
+  if (strcmp(text, "__metadata__") == 0) {
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: safetensors keeps that name for itself", text);
+  }
+  entry.name = tq_copy_string(text, strlen(text), error);
+  if (!entry.name) return TQ_ERROR_SYSTEM;
+  weights->entries[weights->count++] = entry;
+  return TQ_OK;
+}
+
+static int compare_names(const void *a, const void *b) {
+  const tq_safetensors_entry *const *x = a, *const *y = b;
+  return strcmp((*x)->name, (*y)->name);
+}
+
+/* The entries by name, in an array to be freed. */
+static const tq_safetensors_entry **sort_by_name(const tq_hf_weights *weights, tq_error *error) {
+  const tq_safetensors_entry **sorted = tq_allocate(weights->count, sizeof *sorted, error);
+  if (!sorted) return NULL;
+  for (size_t i = 0; i < weights->count; i++) sorted[i] = &weights->entries[i];
+  qsort(sorted, weights->count, sizeof *sorted, compare_names);
+  return sorted;
+}
+
+/* Translation may give two tensors one name. */
+static tq_status check_names(const tq_hf_weights *weights, tq_error *error) {
+  const tq_safetensors_entry **sorted = sort_by_name(weights, error);
+  tq_status status = sorted ? TQ_OK : TQ_ERROR_SYSTEM;
+  for (size_t i = 1; !status && i < weights->count; i++) {
+    if (strcmp(sorted[i - 1]->name, sorted[i]->name) != 0) continue;
+    status = tq_fail(error, TQ_ERROR_REFUSED, "tensors %s and %s would both be called %s",
+                     tq_file_tensor(weights->file, sorted[i - 1]->source)->name,
+                     tq_file_tensor(weights->file, sorted[i]->source)->name, sorted[i]->name);
+  }
+  tq_free(sorted);
+  return status;
+}
+
+static tq_status cut_into_shards(tq_hf_weights *weights, uint64_t shard_bytes, tq_error *error) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i == 0 || i < weights->count; i++) {
+    uint64_t size = weights->count ? weights->entries[i].size : 0;
+    if (i == 0 || size > shard_bytes - bytes) {
+      void *shards = weights->shards;
+      tq_status status =
+          tq_grow(&shards, &weights->shard_capacity, weights->shard_count + 1, sizeof *weights->shards, error);
+      weights->shards = shards;
+      if (status) return status;
+      weights->shards[weights->shard_count++] = (tq_hf_shard){i, 0};
+      bytes = 0;
+    }
+    if (weights->count) weights->shards[weights->shard_count - 1].count++;
+    bytes = size > shard_bytes - bytes ? shard_bytes : bytes + size;
+  }
+  for (size_t i = 0; i < weights->shard_count; i++) {
+    tq_safetensors_sort(weights->entries + weights->shards[i].first, weights->shards[i].count);
+  }
+  return TQ_OK;
+}
+
+tq_status tq_hf_weights_plan(const tq_file *file, tq_hyperparameters *model, uint64_t shard_bytes,
+                             tq_hf_weights *weights, tq_buffer *notes, tq_error *error) {
+  size_t count = tq_file_tensor_count(file);
+  weights->file = file;
+  weights->entries = tq_allocate(count, sizeof *weights->entries, error);
+  if (!weights->entries) return TQ_ERROR_SYSTEM;
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < count; i++) {
+    bool derived = strcmp(tq_file_tensor(file, i)->role, "rope_factors") == 0;
+    status = derived ? drop_factors(file, i, model, notes, error) : add_tensor(weights, i, error);
+  }
+  if (!status) status = check_names(weights, error);
+  if (!status) status = cut_into_shards(weights, shard_bytes, error);
+  return status;
+}
+
+/* ---- writing ---- */
+
+static tq_status write_tensor(const tq_hf_weights *weights, size_t index, tq_output *output, tq_error *error) {
+  const tq_part *part = &tq_file_tensor(weights->file, index)->parts[0];
+  tq_status status = TQ_OK;
+  for (uint64_t done = 0; !status && done < part->size;) {
+    size_t size = part->size - done < PIECE_SIZE ? (size_t)(part->size - done) : PIECE_SIZE;
+    status = tq_file_touch(weights->file, index, part->offset + done, size, error);
+    if (!status) status = tq_output_write(output, part->data + done, size, error);
+    done += size;
+  }
+  return status;
+}
+
+static tq_status write_shard(const tq_hf_weights *weights, const tq_hf_shard *shard, tq_output *output,
+                             tq_error *error) {
+  const tq_safetensors_entry *entries = weights->entries + shard->first;
+  tq_buffer header = {0};
+  tq_status status = tq_safetensors_header(&header, entries, shard->count, error);
+  if (!status) status = tq_output_write(output, header.data, header.size, error);
+  tq_buffer_free(&header);
+  for (size_t i = 0; !status && i < shard->count; i++) status = write_tensor(weights, entries[i].source, output, error);
+  return status;
+}
+
+static void shard_name(const tq_hf_weights *weights, size_t index, char *name, size_t size) {
+  if (weights->shard_count == 1)
+    snprintf(name, size, "model.safetensors");
+  else
+    snprintf(name, size, "model-%05zu-of-%05zu.safetensors", index + 1, weights->shard_count);
+}
+
+static size_t shard_of(const tq_hf_weights *weights, const tq_safetensors_entry *entry) {
+  size_t place = (size_t)(entry - weights->entries), shard = 0;
+  while (place >= weights->shards[shard].first + weights->shards[shard].count) shard++;
+  return shard;
+}
+
+static tq_status fill_index(const tq_hf_weights *weights, json_t *map, uint64_t *total, tq_error *error) {
+  const tq_safetensors_entry **sorted = sort_by_name(weights, error);
+  tq_status status = sorted ? TQ_OK : TQ_ERROR_SYSTEM;
+  char name[64];
+  *total = 0;
+  for (size_t i = 0; !status && i < weights->count; i++) {
+    shard_name(weights, shard_of(weights, sorted[i]), name, sizeof name);
+    *total += sorted[i]->size;
+    if (json_object_set_new(map, sorted[i]->name, json_string(name))) {
+      status = tq_fail(error, TQ_ERROR_SYSTEM, "out of memory");
+    }
+  }
+  tq_free(sorted);
+  return status;
+}
+
+static tq_status write_index(const tq_hf_weights *weights, tq_output_folder *folder, tq_error *error) {
+  tq_json_prepare();
+  json_t *map = json_object();
+  tq_buffer text = {0};
+  tq_output *output;
+  uint64_t total;
+  tq_status status = fill_index(weights, map, &total, error);
+  json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+  if (!status) status = tq_json_print(&text, index, 2, error);
+  json_decref(index);
+  if (!status) status = tq_output_folder_file(folder, "model.safetensors.index.json", &output, error);
+  if (!status) {
+    status = tq_output_write(output, text.data, text.size, error);
+    if (!status)
+      status = tq_output_commit(output, error);
+    else
+      tq_output_abandon(output);
+  }
+  tq_buffer_free(&text);
+  return status;
+}
+
+tq_status tq_hf_weights_write(const tq_hf_weights *weights, tq_output_folder *folder, tq_error *error) {
+  tq_status status = TQ_OK;
+  char name[64];
+  for (size_t i = 0; !status && i < weights->shard_count; i++) {
+    tq_output *output;
+    shard_name(weights, i, name, sizeof name);
+    status = tq_output_folder_file(folder, name, &output, error);
+    if (status) break;
+    status = write_shard(weights, &weights->shards[i], output, error);
+    if (!status)
+      status = tq_output_commit(output, error);
+    else
+      tq_output_abandon(output);
+  }
+  if (!status && weights->shard_count > 1) status = write_index(weights, folder, error);
+  return status;
+}
