@@ -1,0 +1,139 @@
+/* tq-inspect: says what is in a model file, of whatever form. */
+#include "tools/inspect.h"
+#include "tools/tool.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+
+static const char usage[] =
+    "Usage: tq-inspect FILE [OPTION]...\n"
+    "Says what is in FILE: a .tq file, a GGUF file, a Hugging Face folder, a safetensors, PyTorch or llama2.c\n"
+    "checkpoint, or a .tar, .tar.gz, .tar.zst or .zip of one of these.\n"
+    "\n"
+    "      --tensors     a line per tensor instead of one per group\n"
+    "      --hash        only the digest of the weights, two spaces and FILE, as md5sum prints;\n"
+    "                    with --tensors a line per tensor: its digest and its role\n"
+    "      --json        everything, as one JSON object\n"
+    "      --verify      check every byte of a .tq file against its hashes (the only check where nothing else is "
+    "asked)\n"
+    "      --help, --version\n"
+    "\n"
+    "Two files with the same weights digest hold the same weights, however they are encoded; with the same three\n"
+    "digests they are the same model. NO_COLOR turns colours off.\n"
+    "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
+
+typedef struct arguments {
+  const char *path;
+  bool tensors, hash, json, verify;
+} arguments;
+
+enum { OPTION_TENSORS = 256, OPTION_HASH, OPTION_JSON, OPTION_VERIFY, OPTION_HELP, OPTION_VERSION };
+
+static const struct option options[] = {{"tensors", no_argument, NULL, OPTION_TENSORS},
+                                        {"hash", no_argument, NULL, OPTION_HASH},
+                                        {"json", no_argument, NULL, OPTION_JSON},
+                                        {"verify", no_argument, NULL, OPTION_VERIFY},
+                                        {"help", no_argument, NULL, OPTION_HELP},
+                                        {"version", no_argument, NULL, OPTION_VERSION},
+                                        {0}};
+
+/* Returns -1 to go on, or the exit status. */
+static int parse_option(int option, arguments *given) {
+  switch (option) {
+  case OPTION_TENSORS:
+    given->tensors = true;
+    return -1;
+  case OPTION_HASH:
+    given->hash = true;
+    return -1;
+  case OPTION_JSON:
+    given->json = true;
+    return -1;
+  case OPTION_VERIFY:
+    given->verify = true;
+    return -1;
+  case OPTION_HELP:
+    fputs(usage, stdout);
+    return TQ_OK;
+  case OPTION_VERSION:
+    return tool_version();
+  default:
+    return tool_usage("see the options");
+  }
+}
+
+static int parse_arguments(int count, char **values, arguments *given) {
+  for (int option; (option = getopt_long(count, values, "", options, NULL)) != -1;) {
+    int status = parse_option(option, given);
+    if (status >= 0) return status;
+  }
+  if (optind + 1 != count) return tool_usage(optind == count ? "no file given" : "more than one file given");
+  given->path = values[optind];
+  if (given->hash && given->json) return tool_usage("--hash and --json exclude each other");
+  return -1;
+}
+
+/* True when nothing is to be printed but whether the file is intact. */
+static bool only_verifies(const arguments *given) {
+  return given->verify && !given->tensors && !given->hash && !given->json;
+}
+
+static tq_status verify(inspect_model *model, tq_error *error) {
+  if (!model->file) {
+    return tq_fail(error, TQ_ERROR_USAGE, "%s: --verify: a %s carries no hashes; only a .tq file can be verified",
+                   model->path, model->description);
+  }
+  tq_status status = tq_file_verify(model->file, error);
+  model->verified = status == TQ_OK;
+  return status;
+}
+
+static void print_intact(const inspect_model *model) {
+  uint64_t chunks = 0;
+  char hash[2 * TQ_HASH_SIZE + 1];
+  for (size_t i = 0; i < model->tensor_count; i++)
+    chunks += (model->tensors[i].stored->data_size + TQ_CHUNK_SIZE - 1) / TQ_CHUNK_SIZE;
+  tq_hash_print(model->hash, model->hash_size, hash);
+  printf("%s: intact (%zu tensors, %" PRIu64 " chunks, %s %s)\n", model->path, model->tensor_count, chunks,
+         model->hash_name, hash);
+}
+
+static void print_digest(const tq_digest *digest, const char *name) {
+  char text[2 * TQ_DIGEST_SIZE + 1];
+  tq_hash_print(digest->bytes, sizeof digest->bytes, text);
+  printf("%s  %s\n", text, name);
+}
+
+static void print_digests(const inspect_model *model, bool tensors) {
+  if (!tensors) print_digest(&model->weights, model->path);
+  for (size_t i = 0; tensors && i < model->tensor_count; i++)
+    print_digest(&model->tensors[i].content, model->tensors[i].role);
+}
+
+static tq_status print(const arguments *given, const inspect_model *model, tq_error *error) {
+  if (given->json) return inspect_print_json(model, error);
+  if (given->hash)
+    print_digests(model, given->tensors);
+  else if (only_verifies(given))
+    print_intact(model);
+  else
+    return inspect_print_text(model, given->tensors, error);
+  return TQ_OK;
+}
+
+int main(int count, char **values) {
+  arguments given = {0};
+  tq_error error;
+  inspect_model model;
+  tool_start("tq-inspect");
+  int done = parse_arguments(count, values, &given);
+  if (done >= 0) return tool_finish(done);
+  inspect_needs needs = {.digests = !given.verify, .hash = !given.verify && !given.hash};
+  tq_status status = inspect_open(given.path, needs, &model, &error);
+  if (!status && given.verify) status = verify(&model, &error);
+  if (!status) status = print(&given, &model, &error);
+  int result = status ? tool_fail(&error) : tool_finish(TQ_OK);
+  inspect_close(&model);
+  return result;
+}

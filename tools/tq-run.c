@@ -1,0 +1,462 @@
+/* tq-run: continues a text. */
+#include "base/memory.h"
+#include "base/text.h"
+#include "tools/load.h"
+#include "tools/tool.h"
+#include "tq/model.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] = "Usage: tq-run MODEL (-p TEXT | -f FILE) [OPTION]...\n"
+                            "Continues a text with the model in a .tq file.\n"
+                            "  -p, --prompt TEXT       the text\n"
+                            "  -f, --file FILE         the text from a file (-, or no -p: standard input)\n"
+                            "  -n, --predict N         at most N tokens (128)\n"
+                            "  -c, --context N         at most N positions with the prompt (the model's)\n"
+                            "  -t, --threads N         threads (one per processor)\n"
+                            "      --temp T            temperature (0.8); 0: always the most likely token\n"
+                            "      --top-k K           one of the K most likely tokens (40); 0: of all\n"
+                            "      --top-p P           of the most likely that sum to P (0.95)\n"
+                            "      --min-p P           at least P times as likely as the most likely (0.05)\n"
+                            "      --repeat-penalty R  makes the last 64 tokens less likely (1: no)\n"
+                            "      --seed S            of the random numbers (another every time)\n"
+                            "      --stop TEXT         ends before this text; may be given several times\n"
+                            "      --ids               prints token ids instead of text\n"
+                            "      --echo              prints the prompt first\n"
+                            "      --tokenize          prints the ids of the whole text and ends; a .tq with\n"
+                            "                          only a vocabulary will do\n"
+                            "      --no-bos            with --tokenize: no tokens to begin and end the text\n"
+                            "      --help, --version\n"
+                            "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
+
+enum { MOST_STOPS = 64, BATCH = 512 };
+
+typedef struct arguments {
+  const char *model, *prompt, *file;
+  uint64_t predict, context, threads;
+  tq_sampler_options sampling;
+  bool seeded, ids, echo, tokenize, no_bos;
+  const char *stops[MOST_STOPS];
+  size_t stop_count;
+} arguments;
+
+static double seconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- arguments ---- */
+
+enum {
+  OPTION_TEMP = 256,
+  OPTION_TOP_K,
+  OPTION_TOP_P,
+  OPTION_MIN_P,
+  OPTION_REPEAT_PENALTY,
+  OPTION_SEED,
+  OPTION_STOP,
+  OPTION_IDS,
+  OPTION_ECHO,
+  OPTION_TOKENIZE,
+  OPTION_NO_BOS,
+  OPTION_HELP,
+  OPTION_VERSION
+};
+
+static const struct option options[] = {
+    {"prompt", required_argument, NULL, 'p'},
+    {"file", required_argument, NULL, 'f'},
+    {"predict", required_argument, NULL, 'n'},
+    {"context", required_argument, NULL, 'c'},
+    {"threads", required_argument, NULL, 't'},
+    {"temp", required_argument, NULL, OPTION_TEMP},
+    {"top-k", required_argument, NULL, OPTION_TOP_K},
+    {"top-p", required_argument, NULL, OPTION_TOP_P},
+    {"min-p", required_argument, NULL, OPTION_MIN_P},
+    {"repeat-penalty", required_argument, NULL, OPTION_REPEAT_PENALTY},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"stop", required_argument, NULL, OPTION_STOP},
+    {"ids", no_argument, NULL, OPTION_IDS},
+    {"echo", no_argument, NULL, OPTION_ECHO},
+    {"tokenize", no_argument, NULL, OPTION_TOKENIZE},
+    {"no-bos", no_argument, NULL, OPTION_NO_BOS},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {0},
+};
+
+/* The parsers return -1 to go on, or the exit status. */
+static int parse_whole(const char *name, uint64_t least, uint64_t most, uint64_t *value) {
+  if (tool_parse_u64(optarg, least, most, value)) return -1;
+  return tool_usage("%s takes a whole number from %llu to %llu, not '%s'", name, (unsigned long long)least,
+                    (unsigned long long)most, optarg);
+}
+
+static int parse_real(const char *name, double least, double most, float *value) {
+  double number;
+  if (!tool_parse_double(optarg, least, most, &number))
+    return tool_usage("%s takes a number from %g to %g, not '%s'", name, least, most, optarg);
+  *value = (float)number;
+  return -1;
+}
+
+static int parse_stop(arguments *given) {
+  if (!*optarg) return tool_usage("--stop takes a text that is not empty");
+  if (given->stop_count == MOST_STOPS) return tool_usage("--stop can be given %d times", MOST_STOPS);
+  given->stops[given->stop_count++] = optarg;
+  return -1;
+}
+
+static int parse_flag(int option, arguments *given) {
+  bool *const flags[] = {&given->ids, &given->echo, &given->tokenize, &given->no_bos};
+  if (option == OPTION_HELP) return fputs(usage, stdout), TQ_OK;
+  if (option == OPTION_VERSION) return tool_version();
+  if (option < OPTION_IDS || option > OPTION_NO_BOS) return tool_usage("see the options");
+  *flags[option - OPTION_IDS] = true;
+  return -1;
+}
+
+static int parse_option(int option, arguments *given) {
+  uint64_t top_k = 0;
+  int done;
+  switch (option) {
+  case 'p':
+    return given->prompt = optarg, -1;
+  case 'f':
+    return given->file = optarg, -1;
+  case 'n':
+    return parse_whole("-n", 0, INT32_MAX, &given->predict);
+  case 'c':
+    return parse_whole("-c", 1, INT32_MAX, &given->context);
+  case 't':
+    return parse_whole("-t", 1, 4096, &given->threads);
+  case OPTION_TEMP:
+    return parse_real("--temp", 0, 1e6, &given->sampling.temperature);
+  case OPTION_TOP_K:
+    done = parse_whole("--top-k", 0, INT32_MAX, &top_k);
+    given->sampling.top_k = (uint32_t)top_k;
+    return done;
+  case OPTION_TOP_P:
+    return parse_real("--top-p", 0, 1, &given->sampling.top_p);
+  case OPTION_MIN_P:
+    return parse_real("--min-p", 0, 1, &given->sampling.min_p);
+  case OPTION_REPEAT_PENALTY:
+    return parse_real("--repeat-penalty", 1e-6, 1e6, &given->sampling.repeat_penalty);
+  case OPTION_SEED:
+    given->seeded = true;
+    return parse_whole("--seed", 0, UINT64_MAX, &given->sampling.seed);
+  case OPTION_STOP:
+    return parse_stop(given);
+  default:
+    return parse_flag(option, given);
+  }
+}
+
+static int parse_arguments(int count, char **values, arguments *given) {
+  for (int option; (option = getopt_long(count, values, "p:f:n:c:t:", options, NULL)) != -1;) {
+    int status = parse_option(option, given);
+    if (status >= 0) return status;
+  }
+  if (optind + 1 != count) return tool_usage(optind == count ? "no model given" : "more than one model given");
+  given->model = values[optind];
+  if (given->prompt && given->file) return tool_usage("-p and -f cannot be given together");
+  if (given->no_bos && !given->tokenize) return tool_usage("--no-bos goes with --tokenize");
+  return -1;
+}
+
+/* ---- output ---- */
+
+/* Text on its way out: what may still become part of a stop text, or of a character, is held back. */
+typedef struct stream {
+  const arguments *given;
+  tq_buffer held;
+  bool skip_space; /* the space that a dummy prefix put before the first token */
+  bool stopped;
+  bool any_ids; /* printed */
+} stream;
+
+/* How many bytes at the end begin a UTF-8 sequence that is not complete. */
+static size_t incomplete_tail(const uint8_t *bytes, size_t size) {
+  for (size_t back = 1; back <= 3 && back <= size; back++) {
+    uint8_t byte = bytes[size - back];
+    if ((byte & 0xc0) == 0x80) continue;
+    size_t needed = byte >= 0xf0 && byte <= 0xf4 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 1;
+    return byte < 0xf5 && needed > back ? back : 0;
+  }
+  return 0;
+}
+
+/* How many bytes at the end may be the beginning of a stop text. */
+static size_t stop_tail(const stream *out) {
+  size_t longest = 0;
+  for (size_t i = 0; i < out->given->stop_count; i++) {
+    const char *stop = out->given->stops[i];
+    size_t length = strlen(stop), tail = length - 1 < out->held.size ? length - 1 : out->held.size;
+    while (tail > longest && memcmp(out->held.data + out->held.size - tail, stop, tail) != 0) tail--;
+    if (tail > longest) longest = tail;
+  }
+  return longest;
+}
+
+/* Where the first of the stop texts begins, or the size of what is held. */
+static size_t find_stop(const stream *out) {
+  size_t first = out->held.size;
+  for (size_t i = 0; i < out->given->stop_count; i++) {
+    const char *stop = out->given->stops[i];
+    const uint8_t *found = out->held.size ? memmem(out->held.data, out->held.size, stop, strlen(stop)) : NULL;
+    if (found && (size_t)(found - out->held.data) < first) first = (size_t)(found - out->held.data);
+  }
+  return first;
+}
+
+static void release(stream *out, size_t size) {
+  if (!size) return;
+  if (!out->given->ids) {
+    fwrite(out->held.data, 1, size, stdout);
+    fflush(stdout);
+  }
+  memmove(out->held.data, out->held.data + size, out->held.size - size);
+  out->held.size -= size;
+}
+
+static tq_status put(stream *out, const char *bytes, size_t size, tq_error *error) {
+  if (out->skip_space && size) {
+    out->skip_space = false;
+    if (*bytes == ' ') bytes++, size--;
+  }
+  tq_status status = size ? tq_buffer_append(&out->held, bytes, size, error) : TQ_OK;
+  if (status) return status;
+  size_t end = find_stop(out);
+  out->stopped = end < out->held.size;
+  if (!out->stopped) {
+    size_t by_stop = stop_tail(out), by_character = incomplete_tail(out->held.data, out->held.size);
+    end -= by_stop > by_character ? by_stop : by_character;
+  }
+  release(out, end);
+  return TQ_OK;
+}
+
+static void print_ids(stream *out, const uint32_t *ids, size_t count) {
+  for (size_t i = 0; i < count; i++, out->any_ids = true) printf("%s%u", out->any_ids ? " " : "", ids[i]);
+  fflush(stdout);
+}
+
+static tq_status put_token(stream *out, const tq_tokenizer *tokenizer, uint32_t token, tq_error *error) {
+  char few[64], *piece = few;
+  size_t size = tq_tokenizer_piece(tokenizer, token, false, few, sizeof few);
+  if (size > sizeof few) {
+    piece = tq_allocate(size, 1, error);
+    if (!piece) return TQ_ERROR_SYSTEM;
+    tq_tokenizer_piece(tokenizer, token, false, piece, size);
+  }
+  tq_status status = put(out, piece, size, error);
+  if (piece != few) tq_free(piece);
+  if (!status && out->given->ids && !out->stopped) print_ids(out, &token, 1);
+  return status;
+}
+
+/* ---- running ---- */
+
+typedef struct run {
+  const arguments *given;
+  const tq_tokenizer *tokenizer;
+  tq_session *session;
+  tq_sampler *sampler;
+  const uint32_t *prompt;
+  size_t prompt_count;
+  uint32_t limit;      /* of positions */
+  uint32_t position;   /* of the next token */
+  const float *logits; /* of the last token */
+  size_t generated;
+  bool full; /* the context, before the text ended */
+  double loaded, prompted;
+} run;
+
+static tq_status feed(run *of, const uint32_t *tokens, size_t count, tq_error *error) {
+  uint32_t positions[BATCH];
+  for (size_t i = 0; i < count; i++) positions[i] = of->position++;
+  tq_batch batch = {.count = count, .tokens = tokens, .positions = positions};
+  return tq_forward(of->session, &batch, &of->logits, error);
+}
+
+static tq_status feed_prompt(run *of, tq_error *error) {
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < of->prompt_count; i += BATCH) {
+    size_t count = of->prompt_count - i < BATCH ? of->prompt_count - i : BATCH;
+    status = feed(of, of->prompt + i, count, error);
+  }
+  for (size_t i = 0; i < of->prompt_count; i++) tq_sampler_accept(of->sampler, of->prompt[i]);
+  return status;
+}
+
+static tq_status generate(run *of, stream *out, tq_error *error) {
+  tq_status status = TQ_OK;
+  while (!status && of->generated < of->given->predict) {
+    uint32_t token = tq_sampler_sample(of->sampler, of->logits);
+    if (tq_tokenizer_ends_generation(of->tokenizer, token)) break;
+    tq_sampler_accept(of->sampler, token);
+    of->generated++;
+    status = put_token(out, of->tokenizer, token, error);
+    if (status || out->stopped || of->generated == of->given->predict) break;
+    of->full = of->position == of->limit;
+    if (of->full) break;
+    status = feed(of, &token, 1, error);
+  }
+  if (!status && !out->stopped) release(out, out->held.size);
+  return status;
+}
+
+static double rate(size_t count, double time) { return time > 0 ? (double)count / time : 0; }
+
+static tq_status run_model(run *of, const char *text, size_t text_size, tq_error *error) {
+  bool starts_text = text_size == 0 && tq_tokenizer_adds_space_prefix(of->tokenizer);
+  stream out = {.given = of->given, .skip_space = starts_text && !of->given->ids};
+  if (of->given->echo && of->given->ids) print_ids(&out, of->prompt, of->prompt_count);
+  if (of->given->echo && !of->given->ids) fwrite(text, 1, text_size, stdout);
+  fflush(stdout);
+  tq_status status = feed_prompt(of, error);
+  of->prompted = seconds();
+  if (!status) status = generate(of, &out, error);
+  double end = seconds();
+  tq_buffer_free(&out.held);
+  if (status) return status;
+  if (of->given->ids || isatty(STDOUT_FILENO)) putchar('\n');
+  fflush(stdout);
+  if (of->full) fprintf(stderr, "tq-run: the context of %u tokens is full\n", of->limit);
+  fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens, %.1f t/s\n", of->prompt_count,
+          rate(of->prompt_count, of->prompted - of->loaded), of->generated, rate(of->generated, end - of->prompted));
+  return TQ_OK;
+}
+
+/* Models may have more embeddings than tokens, for the sake of a round number: those cannot be said. */
+static uint32_t speakable(const run *of, const tq_hyperparameters *sizes) {
+  size_t tokens = tq_tokenizer_token_count(of->tokenizer);
+  return tokens < sizes->vocabulary ? (uint32_t)tokens : sizes->vocabulary;
+}
+
+/* Positions for the whole run and no more, since memory is taken for each. */
+static tq_status start_session(run *of, const tq_model *model, double start, tq_error *error) {
+  const tq_hyperparameters *sizes = tq_model_hyperparameters(model);
+  const arguments *given = of->given;
+  of->limit = given->context ? (uint32_t)given->context : sizes->context;
+  if (of->limit > sizes->context)
+    fprintf(stderr, "tq-run: warning: the model was trained for a context of %u\n", sizes->context);
+  if (of->prompt_count > of->limit)
+    return tq_fail(error, TQ_ERROR_USAGE, "the prompt's %zu tokens do not fit the context of %u", of->prompt_count,
+                   of->limit);
+  uint64_t needed = of->prompt_count + given->predict;
+  tq_session_options wanted = {.context = needed < of->limit ? (uint32_t)needed : of->limit,
+                               .batch = of->prompt_count < BATCH ? (uint32_t)of->prompt_count : BATCH,
+                               .threads = (uint32_t)given->threads};
+  tq_status status = tq_session_create(model, &wanted, &of->session, error);
+  if (!status) status = tq_sampler_create(&given->sampling, speakable(of, sizes), &of->sampler, error);
+  of->loaded = seconds();
+  if (status) return status;
+  if (!given->seeded && given->sampling.temperature > 0)
+    fprintf(stderr, "seed %llu\n", (unsigned long long)given->sampling.seed);
+  fprintf(stderr, "load %.0f ms\n", 1e3 * (of->loaded - start));
+  return status;
+}
+
+static tq_status run_with_model(run *of, const tq_model *model, const char *text, size_t size, double start,
+                                tq_error *error) {
+  uint32_t *ids = NULL;
+  of->tokenizer = tq_model_tokenizer(model);
+  if (!of->tokenizer) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", of->given->model);
+  tq_status status = tq_tokenizer_encode(of->tokenizer, text, size, TQ_ENCODE_SPECIAL | TQ_ENCODE_CONTROL, &ids,
+                                         &of->prompt_count, error);
+  if (status) return status;
+  of->prompt = ids;
+  if (of->prompt_count == 0) status = tq_fail(error, TQ_ERROR_USAGE, "the prompt is empty");
+  if (!status) status = start_session(of, model, start, error);
+  if (!status) status = run_model(of, text, size, error);
+  tq_sampler_destroy(of->sampler);
+  tq_session_destroy(of->session);
+  tq_release(ids);
+  return status;
+}
+
+static tq_status run_text(const arguments *given, const tq_file *file, const char *text, size_t size, double start,
+                          tq_error *error) {
+  run of = {.given = given};
+  tq_model *model;
+  tq_status status = tq_model_create(file, &model, error);
+  if (status) return status;
+  status = run_with_model(&of, model, text, size, start, error);
+  tq_model_destroy(model);
+  return status;
+}
+
+static tq_status tokenize(const arguments *given, const tq_file *file, const char *text, size_t size, tq_error *error) {
+  tq_section section;
+  tq_tokenizer *tokenizer;
+  uint32_t *ids;
+  size_t count;
+  if (!tq_file_find_section(file, "tokenizer", &section))
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", given->model);
+  tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &tokenizer, error);
+  if (status) return status;
+  unsigned flags = TQ_ENCODE_CONTROL | (given->no_bos ? 0u : (unsigned)TQ_ENCODE_SPECIAL);
+  status = tq_tokenizer_encode(tokenizer, text, size, flags, &ids, &count, error);
+  if (!status) {
+    print_ids(&(stream){0}, ids, count);
+    putchar('\n');
+    tq_release(ids);
+  }
+  tq_tokenizer_close(tokenizer);
+  return status;
+}
+
+/* The text from where the arguments say; of a prompt in a file, one newline at its end is the file's. */
+static tq_status read_prompt(const arguments *given, char **text, size_t *size, tq_error *error) {
+  if (given->prompt) {
+    *size = strlen(given->prompt);
+    *text = tq_copy_string(given->prompt, *size, error);
+    return *text ? TQ_OK : TQ_ERROR_SYSTEM;
+  }
+  tq_status status = tool_read_text(given->file ? given->file : "-", text, size, error);
+  if (!status && !given->tokenize && *size && (*text)[*size - 1] == '\n') --*size;
+  return status;
+}
+
+static tq_status run_tool_on(const arguments *given, double start, tq_error *error) {
+  tq_file *file;
+  char *text;
+  size_t size;
+  tq_status status = tool_open_container(given->model, &file, error);
+  if (status) return status;
+  status = read_prompt(given, &text, &size, error);
+  if (!status) {
+    status =
+        given->tokenize ? tokenize(given, file, text, size, error) : run_text(given, file, text, size, start, error);
+    tq_release(text);
+  }
+  tq_file_close(file);
+  return status;
+}
+
+static uint64_t choose_seed(void) {
+  uint64_t seed;
+  if (getentropy(&seed, sizeof seed) != 0) seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 32;
+  return seed;
+}
+
+int main(int count, char **values) {
+  double start = seconds();
+  arguments given = {
+      .predict = 128,
+      .sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f},
+  };
+  tq_error error;
+  tool_start("tq-run");
+  int done = parse_arguments(count, values, &given);
+  if (done >= 0) return tool_finish(done);
+  if (!given.seeded) given.sampling.seed = choose_seed();
+  tq_status status = run_tool_on(&given, start, &error);
+  return status ? tool_fail(&error) : tool_finish(TQ_OK);
+}
