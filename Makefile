@@ -1,4 +1,5 @@
-# GNU make. Targets: all, check, demo, dependencies, install, uninstall, clean, format, lint. V=1 shows the commands.
+# GNU make. Targets: all, check, demo, interop, bench, dependencies, install, uninstall, clean, format, lint.
+# V=1 shows the commands.
 
 VERSION := 0.1.0
 SOVERSION := 0
@@ -63,7 +64,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 ALL_CPPFLAGS := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTQ_VERSION='"$(VERSION)"' -Ilib/include -Ilib -I. \
                 $(library_cflags) $(CPPFLAGS)
 # Float results must not depend on whether a compiler fuses a product with a sum.
-ALL_CFLAGS := -std=c11 -fPIC -fvisibility=default -pthread $(WARNINGS) $(CFLAGS) -ffp-contract=off
+ALL_CFLAGS := -std=c11 -fPIC -fno-semantic-interposition -pthread $(WARNINGS) $(CFLAGS) -ffp-contract=off
 ALL_LDFLAGS := -pthread $(LDFLAGS)
 
 lib_sources := $(wildcard lib/*/*.c)
@@ -86,7 +87,7 @@ formats_library := $(BUILD)/obj/libtqformats.a
 tools_library := $(BUILD)/obj/libtqtools.a
 support_library := $(BUILD)/obj/libtqtests.a
 
-.PHONY: all check run-tests demo run-demo dependencies install uninstall clean format lint
+.PHONY: all check run-tests demo run-demo interop bench dependencies install uninstall clean format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -154,6 +155,14 @@ run-tests: $(tests) $(tools) $(samples)
 
 run-demo: $(tools) $(samples)
 	$(Q)samples/demo.sh $(BUILD)
+
+# Other projects' own programs on files written here; needs node and npm, which install them.
+interop: $(tools)
+	$(Q)tests/interop/run.sh $(BUILD)
+
+# The speed of conversion beside cp's, on a file of 4 GiB.
+bench: $(tools)
+	$(Q)BUILD=$(BUILD) tests/bench/convert.sh
 
 # ---- installing ----
 
