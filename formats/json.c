@@ -2,26 +2,75 @@
 
 #include "base/memory.h"
 
-#include <pthread.h>
+#include <setjmp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* jansson reports some failed allocations as errors of syntax, and some not at all, so they are remembered here. */
-static _Thread_local bool allocation_failed;
+/* ---- memory ----
+ * jansson's lexer goes on when its buffer cannot grow, and then reads and writes behind it. So an allocation that fails
+ * while a text is parsed does not return: it abandons the parse, and what the parse had allocated is freed by a list.
+ */
+
+typedef struct block {
+  _Alignas(max_align_t) struct block *previous;
+  struct block *next;
+} block;
+
+static _Thread_local struct {
+  jmp_buf *escape; /* where a failed allocation goes; NULL outside of a parse */
+  block list;      /* what the parse has allocated, as a ring through this */
+} parsing;
+
+static void link_behind(block *place, block *added) {
+  added->previous = place;
+  added->next = place->next;
+  place->next->previous = added;
+  place->next = added;
+}
+
+static void unlink_block(block *removed) {
+  removed->previous->next = removed->next;
+  removed->next->previous = removed->previous;
+}
 
 static void *allocate(size_t size) {
-  void *memory = tq_hook_malloc(size);
-  if (!memory) allocation_failed = true;
-  return memory;
+  block *added = size <= SIZE_MAX - sizeof *added ? tq_hook_malloc(sizeof *added + size) : NULL;
+  if (!added && parsing.escape) longjmp(*parsing.escape, 1);
+  if (!added) return NULL;
+  added->previous = added->next = added;
+  if (parsing.escape) link_behind(&parsing.list, added);
+  return added + 1;
 }
 
-static void set_hooks(void) { json_set_alloc_funcs(allocate, tq_free); }
-
-void tq_json_prepare(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, set_hooks);
+static void release(void *memory) {
+  if (!memory) return;
+  block *removed = (block *)memory - 1;
+  unlink_block(removed);
+  tq_free(removed);
 }
+
+/* Calls json_load_callback; *exhausted tells a failed allocation from text that is not JSON. */
+static json_t *load(json_load_callback_t supply, void *source, json_error_t *failure, bool *exhausted) {
+  jmp_buf escape;
+  parsing.list.previous = parsing.list.next = &parsing.list;
+  parsing.escape = &escape;
+  *exhausted = false;
+  if (setjmp(escape)) {
+    parsing.escape = NULL;
+    *exhausted = true;
+    while (parsing.list.next != &parsing.list) release(parsing.list.next + 1);
+    return NULL;
+  }
+  json_t *json = json_load_callback(supply, source, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, failure);
+  parsing.escape = NULL;
+  unlink_block(&parsing.list);
+  return json;
+}
+
+/* Before main: a value that jansson made with other functions could not be freed by these. */
+__attribute__((constructor)) void tq_json_prepare(void) { json_set_alloc_funcs(allocate, release); }
 
 /* ---- scanning without parsing ---- */
 
@@ -132,29 +181,20 @@ static size_t supply(void *buffer, size_t room, void *context) {
   return size;
 }
 
-static tq_status parse_failure(const char *name, const json_error_t *failure, tq_error *error) {
-  if (allocation_failed || !failure->text[0]) {
-    return tq_fail(error, TQ_ERROR_SYSTEM, "%s: out of memory", name);
-  }
-  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: line %d, column %d: not JSON as expected: %s", name, failure->line,
-                 failure->column, failure->text);
-}
-
 tq_status tq_json_parse_around(const char *name, const char *text, size_t size, tq_json_span hole, json_t **json,
                                tq_error *error) {
-  tq_json_prepare();
   *json = NULL;
   if (nested_too_deep(text, size)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: JSON nested deeper than %d levels", name, TQ_JSON_MAX_DEPTH);
   }
   text_source source = {text, size, 0, hole};
   json_error_t failure = {0};
-  allocation_failed = false;
-  *json = json_load_callback(supply, &source, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &failure);
-  if (*json && !allocation_failed) return TQ_OK;
-  json_decref(*json);
-  *json = NULL;
-  return parse_failure(name, &failure, error);
+  bool exhausted;
+  *json = load(supply, &source, &failure, &exhausted);
+  if (*json) return TQ_OK;
+  if (exhausted) return tq_fail(error, TQ_ERROR_SYSTEM, "%s: out of memory", name);
+  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: line %d, column %d: not JSON as expected: %s", name, failure.line,
+                 failure.column, failure.text);
 }
 
 tq_status tq_json_parse(const char *name, const char *text, size_t size, json_t **json, tq_error *error) {
@@ -190,7 +230,6 @@ tq_status tq_json_print_string(tq_buffer *buffer, const char *what, const char *
     return tq_fail(error, TQ_ERROR_REFUSED, "%s '%s' cannot be text in a JSON file", what,
                    tq_printable(data, size, printable, sizeof printable));
   }
-  tq_json_prepare();
   json_t *string = json_stringn_nocheck(data, size);
   tq_status status = tq_json_print(buffer, string, 0, error);
   json_decref(string);
@@ -198,7 +237,6 @@ tq_status tq_json_print_string(tq_buffer *buffer, const char *what, const char *
 }
 
 json_t *tq_json_f32(float value) {
-  tq_json_prepare();
   char digits[32];
   for (int precision = 1; precision <= 9; precision++) {
     snprintf(digits, sizeof digits, "%.*g", precision, (double)value);

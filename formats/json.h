@@ -1,5 +1,5 @@
-/* JSON through jansson, with the limits that hostile text needs: no duplicate keys, bounded nesting, the one allocator.
- */
+/* JSON through jansson, with the limits that hostile text needs: no duplicate keys, bounded nesting. Whatever links
+ * this has jansson allocate through base/memory.h. */
 #ifndef TQ_FORMATS_JSON_H
 #define TQ_FORMATS_JSON_H
 
@@ -17,8 +17,8 @@ typedef struct tq_json_span {
   size_t begin, end;
 } tq_json_span;
 
-/* Makes jansson allocate through base/memory.h. The functions below call it; whoever builds values first calls it
- * himself. */
+/* Makes jansson allocate through base/memory.h, in whatever links this. It is called before main; calling it again does
+ * no harm. */
 void tq_json_prepare(void);
 
 /* Parses a whole text into *json, which json_decref frees. `name` begins messages. Malformed text, duplicate keys, text

@@ -435,7 +435,6 @@ tq_status tq_hf_config_write(const tq_file *file, const tq_hyperparameters *mode
                              json_t **config, tq_error *error) {
   const tq_metadata *metadata = tq_file_metadata(file);
   char architecture[64];
-  tq_json_prepare();
   *config = json_object();
   architecture_of(metadata, architecture, sizeof architecture);
   tq_status status = write_identity(metadata, architecture, *config, error);

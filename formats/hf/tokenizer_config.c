@@ -41,7 +41,6 @@ static tq_status keep(tq_status status, json_t **json) {
 }
 
 tq_status tq_special_tokens_write(const tq_tokenizer *tokenizer, json_t **json, tq_error *error) {
-  tq_json_prepare();
   *json = json_object();
   return keep(set_specials(tokenizer, true, *json, error), json);
 }
@@ -53,7 +52,6 @@ tq_status tq_tokenizer_config_write(const tq_tokenizer *tokenizer, uint64_t cont
   if (!tq_is_utf8(template.data, template.size) || memchr(template.data ? template.data : "", 0, template.size)) {
     return tq_fail(error, TQ_ERROR_REFUSED, "the chat template cannot be text in a JSON file");
   }
-  tq_json_prepare();
   *json = json_object();
   tq_status status = set(*json, "tokenizer_class", json_string("PreTrainedTokenizerFast"), error);
   if (!status) status = set_specials(tokenizer, false, *json, error);
@@ -84,7 +82,6 @@ tq_status tq_generation_config_write(const tq_tokenizer *tokenizer, json_t **jso
   int64_t bos = tq_tokenizer_special(tokenizer, TQ_SPECIAL_BOS), eos = tq_tokenizer_special(tokenizer, TQ_SPECIAL_EOS);
   int64_t padding = tq_tokenizer_special(tokenizer, TQ_SPECIAL_PADDING);
   int64_t turn = tq_tokenizer_special(tokenizer, TQ_SPECIAL_END_OF_TURN);
-  tq_json_prepare();
   *json = json_object();
   tq_status status = TQ_OK;
   if (bos >= 0) status = set(*json, "bos_token_id", json_integer(bos), error);

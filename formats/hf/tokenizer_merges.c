@@ -52,6 +52,7 @@ static bool is_version_line(const json_t *item) {
   return text && strncmp(text, "#version", 8) == 0;
 }
 
+/* Gives up the text, which is not needed any more and may be larger than the tables. */
 static tq_status read_list(tq_tokenizer_json *from) {
   tq_vocabulary_tables *tables = &from->tables;
   size_t cursor = from->merge_span.begin, count = 0, capacity = 0;
@@ -73,6 +74,8 @@ static tq_status read_list(tq_tokenizer_json *from) {
   }
   tables->vocabulary.merge_count = count;
   tables->vocabulary.merges = tables->merges;
+  tq_free(from->text);
+  from->text = NULL;
   return status;
 }
 

@@ -222,7 +222,6 @@ static tq_status fill_index(const tq_hf_weights *weights, json_t *map, uint64_t 
 }
 
 static tq_status write_index(const tq_hf_weights *weights, tq_output_folder *folder, tq_error *error) {
-  tq_json_prepare();
   json_t *map = json_object();
   tq_buffer text = {0};
   tq_output *output;
