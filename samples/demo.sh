@@ -23,12 +23,6 @@ show() {
   "$@"
 }
 
-# A model's continuation, which ends without a line break.
-show_words() {
-  show tq-run "$@"
-  printf '\n'
-}
-
 say "A small model is made here, with random weights, so nothing has to be downloaded. It was never trained:" \
   "the words it says mean nothing."
 show make-sample sample.gguf
@@ -38,7 +32,7 @@ show tq-convert sample.gguf -o sample.tq
 show tq-inspect sample.tq
 
 say "It continues a text. (Once more: untrained, so the words mean nothing.)"
-show_words sample.tq -p "Once upon a time" -n 16 --seed 1 --echo
+show tq-run sample.tq -p "Once upon a time" -n 16 --seed 1 --echo
 
 say "And back, byte for byte:"
 show tq-convert sample.tq -o back.gguf
@@ -53,8 +47,8 @@ show tq-inspect base3.tq --hash
 show tq-inspect 2bit.tq --hash
 
 say "The two codes hold the same weights, so they say the same (which still means nothing):"
-show_words base3.tq -p "Once upon a time" -n 16 --temp 0 --echo
-show_words 2bit.tq -p "Once upon a time" -n 16 --temp 0 --echo
+show tq-run base3.tq -p "Once upon a time" -n 16 --temp 0 --echo
+show tq-run 2bit.tq -p "Once upon a time" -n 16 --temp 0 --echo
 for code in base3 2bit; do tq-run $code.tq -p "Once upon a time" -n 16 --temp 0 >$code.txt 2>$code.log; done
 show cmp base3.txt 2bit.txt
 

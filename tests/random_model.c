@@ -263,7 +263,7 @@ static void add_metadata(author *of) {
   if (spec->rope_type) {
     key_string(&to, ".rope.scaling.type", spec->rope_type);
     key_f32(&to, ".rope.scaling.factor", spec->rope_factor);
-    key_u32(&to, ".rope.scaling.original_context_length", 16);
+    key_u32(&to, ".rope.scaling.original_context_length", 2000);
   }
   ck_ok(tq_writer_metadata(of->writer, to.builder.data, to.builder.size, to.builder.count, error));
   tq_metadata_builder_free(&to.builder);

@@ -325,8 +325,11 @@ static tq_status run_model(run *of, const char *text, size_t text_size, tq_error
   double end = seconds();
   tq_buffer_free(&out.held);
   if (status) return status;
-  if (of->given->ids || isatty(STDOUT_FILENO)) putchar('\n');
+  bool line_ended = of->given->ids || isatty(STDOUT_FILENO);
+  if (line_ended) putchar('\n');
   fflush(stdout);
+  /* The text ends without a line break, and both streams may go to one place. */
+  if (!line_ended) fputc('\n', stderr);
   if (of->full) fprintf(stderr, "tq-run: the context of %u tokens is full\n", of->limit);
   fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens, %.1f t/s\n", of->prompt_count,
           rate(of->prompt_count, of->prompted - of->loaded), of->generated, rate(of->generated, end - of->prompted));
@@ -360,7 +363,7 @@ static tq_status start_session(run *of, const tq_model *model, double start, tq_
   if (!given->seeded && given->sampling.temperature > 0)
     fprintf(stderr, "seed %llu\n", (unsigned long long)given->sampling.seed);
   fprintf(stderr, "load %.0f ms\n", 1e3 * (of->loaded - start));
-  return status;
+  return TQ_OK;
 }
 
 static tq_status run_with_model(run *of, const tq_model *model, const char *text, size_t size, double start,

@@ -7,7 +7,7 @@
 double tq_op_cross_entropy(const float *logits, size_t size, size_t target) {
   float largest = logits[0];
   for (size_t i = 1; i < size; i++) largest = logits[i] > largest ? logits[i] : largest;
-  double sum = 0;
-  for (size_t i = 0; i < size; i++) sum += exp((double)logits[i] - (double)largest);
+  double sum = exp((double)logits[0] - (double)largest);
+  for (size_t i = 1; i < size; i++) sum += exp((double)logits[i] - (double)largest);
   return log(sum) - ((double)logits[target] - (double)largest);
 }

@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-/* Angles grow with the position, so they are taken in double and rounded once: at position 100000 an angle in float would be
- * off by up to 0.004. */
+/* Angles grow with the position, so they are taken in double and rounded once: at position 100000 an angle in float
+ * would be off by up to 0.004. */
 void tq_op_rope_angles(const double *frequencies, size_t pairs, uint32_t position, double magnitude, float *cosines,
                        float *sines) {
   for (size_t i = 0; i < pairs; i++) {

@@ -16,36 +16,31 @@
 extern "C" {
 #endif
 
-typedef enum tq_rope_scaling {
-  TQ_ROPE_NONE,
-  TQ_ROPE_LINEAR,
-  TQ_ROPE_LLAMA3,
-  TQ_ROPE_YARN
-} tq_rope_scaling;
+typedef enum tq_rope_scaling { TQ_ROPE_NONE, TQ_ROPE_LINEAR, TQ_ROPE_LLAMA3, TQ_ROPE_YARN } tq_rope_scaling;
 
 typedef enum tq_gate { TQ_GATE_SILU, TQ_GATE_SQUARED_RELU } tq_gate;
 
 /* What the canonical metadata says of a model's shape and function; the names are GGUF's. */
 typedef struct tq_hyperparameters {
-  char architecture[64];     /* general.architecture: "llama", "bitnet", ... */
-  uint32_t layers;           /* block_count */
-  uint32_t dimension;        /* embedding_length */
-  uint32_t feed_forward;     /* feed_forward_length */
-  uint32_t heads, kv_heads;  /* attention.head_count, head_count_kv */
-  uint32_t head_dimension;   /* attention.key_length, or dimension / heads */
-  uint32_t vocabulary;
-  uint32_t context;          /* context_length: the longest sequence it was trained for */
-  float norm_epsilon;        /* attention.layer_norm_rms_epsilon */
-  uint32_t rope_dimensions;  /* rope.dimension_count */
-  float rope_base;           /* rope.freq_base, 10000 by default */
+  char architecture[64];    /* general.architecture: "llama", "bitnet", ... */
+  uint32_t layers;          /* block_count */
+  uint32_t dimension;       /* embedding_length */
+  uint32_t feed_forward;    /* feed_forward_length */
+  uint32_t heads, kv_heads; /* attention.head_count, head_count_kv */
+  uint32_t head_dimension;  /* attention.key_length, or dimension / heads */
+  uint32_t vocabulary;      /* vocab_size, or the number of tokens listed; 0: the embedding decides */
+  uint32_t context;         /* context_length: the longest sequence it was trained for */
+  float norm_epsilon;       /* attention.layer_norm_rms_epsilon */
+  uint32_t rope_dimensions; /* rope.dimension_count */
+  float rope_base;          /* rope.freq_base, 10000 by default */
   tq_rope_scaling rope_scaling;
-  float rope_factor;         /* rope.scaling.factor */
+  float rope_factor; /* rope.scaling.factor */
   uint32_t rope_original_context;
-  float rope_low_frequency_factor, rope_high_frequency_factor;  /* llama3 */
-  float rope_beta_fast, rope_beta_slow, rope_attention_factor;  /* yarn; attention factor 0: computed */
+  float rope_low_frequency_factor, rope_high_frequency_factor; /* llama3 */
+  float rope_beta_fast, rope_beta_slow, rope_attention_factor; /* yarn; attention factor 0: computed */
   tq_gate gate;
-  bool sub_norms;            /* RMSNorm before o and before down (BitNet) */
-  bool tied_head;            /* no head of its own */
+  bool sub_norms; /* RMSNorm before o and before down (BitNet) */
+  bool tied_head; /* no head of its own */
 } tq_hyperparameters;
 
 /* Reads them from metadata with GGUF's keys. TQ_ERROR_CORRUPT for an unknown architecture (named), a missing key, zero,
@@ -79,6 +74,7 @@ typedef struct tq_session_options {
   uint32_t threads;   /* 0: one per processor */
 } tq_session_options;
 
+/* TQ_ERROR_SYSTEM when the sizes do not fit in memory, TQ_ERROR_USAGE when $TQ_CPU names kernels that there are not. */
 tq_status tq_session_create(const tq_model *model, const tq_session_options *options, tq_session **session,
                             tq_error *error);
 void tq_session_destroy(tq_session *session); /* NULL is allowed */
@@ -95,11 +91,12 @@ typedef struct tq_batch {
   const bool *wants_logits;  /* [count], or NULL: the last only */
   uint32_t first_layer;      /* layers [first_layer, end_layer) are computed; end_layer 0: all */
   uint32_t end_layer;
-  float *residual;           /* [count][dimension]: input when first_layer > 0, output when end_layer < layers */
+  float *residual; /* [count][dimension]: input when first_layer > 0, output when end_layer < layers */
 } tq_batch;
 
-/* Runs the layers and keeps keys and values in the session. When the last layer is included, *logits gets
- * [tokens that want them][vocabulary], owned by the session and valid until its next call. */
+/* Runs the layers and keeps keys and values in the session. A batch that does not fit it (TQ_ERROR_USAGE) changes
+ * nothing. The results depend on neither the threads nor on how a text is cut into batches. When the last layer is
+ * included, *logits gets [tokens that want them][vocabulary], owned by the session and valid until its next call. */
 tq_status tq_forward(tq_session *session, const tq_batch *batch, const float **logits, tq_error *error);
 
 /* ---- sampling ---- */
