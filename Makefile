@@ -63,8 +63,9 @@ check_libs := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion
 ALL_CPPFLAGS := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTQ_VERSION='"$(VERSION)"' -Ilib/include -Ilib -I. \
                 $(library_cflags) $(CPPFLAGS)
+# The shared library shows what the public headers declare, and calls its own functions directly.
 # Float results must not depend on whether a compiler fuses a product with a sum.
-ALL_CFLAGS := -std=c11 -fPIC -fno-semantic-interposition -pthread $(WARNINGS) $(CFLAGS) -ffp-contract=off
+ALL_CFLAGS := -std=c11 -fPIC -fvisibility=hidden -fno-semantic-interposition -pthread $(WARNINGS) $(CFLAGS) -ffp-contract=off
 ALL_LDFLAGS := -pthread $(LDFLAGS)
 
 lib_sources := $(wildcard lib/*/*.c)

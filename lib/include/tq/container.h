@@ -16,6 +16,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 enum {
   TQ_FORMAT_MAJOR = 0,
@@ -198,6 +199,7 @@ tq_status tq_file_recode(const tq_file *file, const char *path, uint32_t encodin
 tq_status tq_weights_digest(const char *const *roles, const uint8_t (*content_digests)[16], size_t count,
                             uint8_t digest[16], tq_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum tq_encoding {
   TQ_F32 = 1,
@@ -73,6 +74,7 @@ typedef struct tq_block_type {
 /* The row of the table of block types, or NULL for a name that is not known. */
 const tq_block_type *tq_block_type_find(const char *name);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

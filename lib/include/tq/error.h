@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* The values are the tools' exit statuses. */
 typedef enum tq_status {
@@ -38,6 +39,7 @@ void tq_error_set(tq_error *error, tq_status status, const char *format, ...) TQ
  * that compilers see which status is returned. */
 #define tq_fail(error, status, ...) (tq_error_set((error), (status), __VA_ARGS__), (tq_status)(status))
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

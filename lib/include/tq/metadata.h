@@ -11,6 +11,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum tq_value_type { /* GGUF's numbers */
   TQ_VALUE_U8 = 0,
@@ -95,6 +96,7 @@ tq_status tq_metadata_add_array(tq_metadata_builder *builder, const char *key, t
 tq_status tq_metadata_add_value(tq_metadata_builder *builder, tq_string key, const tq_value *value, tq_error *error);
 void tq_metadata_builder_free(tq_metadata_builder *builder);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -15,6 +15,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum tq_rope_scaling { TQ_ROPE_NONE, TQ_ROPE_LINEAR, TQ_ROPE_LLAMA3, TQ_ROPE_YARN } tq_rope_scaling;
 
@@ -118,6 +119,7 @@ void tq_sampler_accept(tq_sampler *sampler, uint32_t token);
 uint32_t tq_sampler_sample(tq_sampler *sampler, const float *logits);
 void tq_sampler_destroy(tq_sampler *sampler); /* NULL is allowed */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

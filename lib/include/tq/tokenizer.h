@@ -12,6 +12,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum tq_tokenizer_kind {
   TQ_TOKENIZER_SENTENCEPIECE = 1, /* merges by score, byte fallback ("llama" in GGUF) */
@@ -124,6 +125,7 @@ const char *tq_pretokenizer_by_pattern(const char *patterns);
 /* The patterns of a name (aliases included), joined by newlines, or NULL for an unknown name. */
 const char *tq_pretokenizer_pattern(const char *name);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
