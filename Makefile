@@ -192,11 +192,11 @@ clean:
 
 # ---- for those who change it ----
 
-c_files = $(shell find lib formats tools tests samples -name '*.[ch]')
+find_c = find lib formats tools tests samples -name '*.[ch]'
 shell_files = $(shell find tools tests samples -name '*.sh') .ci/run
 
 format:
-	clang-format -i $(c_files)
+	$(find_c) | xargs clang-format -i
 
 # Check's assertions end a test, which cppcheck must be told.
 cppcheck_flags := --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr -j2 \
@@ -205,7 +205,7 @@ cppcheck_flags := --quiet --error-exitcode=1 --std=c11 --enable=warning,performa
   -D'ck_assert_ptr_nonnull(e)=((e)?(void)0:abort())'
 
 lint:
-	clang-format --dry-run -Werror $(c_files)
+	$(find_c) | xargs clang-format --dry-run -Werror
 	cppcheck $(cppcheck_flags) lib formats tools samples tests
 	shellcheck $(shell_files)
 	mandoc -Tlint -Wwarning $(man_pages)

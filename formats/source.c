@@ -77,7 +77,7 @@ typedef struct cursor {
 
 static tq_status bad(const cursor *at, const char *reason, tq_error *error) {
   tq_error_set(error, TQ_ERROR_CORRUPT, "%s: section source, byte %llu: %s", at->path, (unsigned long long)at->position,
-          reason);
+               reason);
   return TQ_ERROR_CORRUPT;
 }
 

@@ -86,7 +86,7 @@ void emit_arguments(pickle *to, const tensor *from) {
   int64_t strides[9], step = 1;
   for (size_t i = from->dimensions; i-- > 0;) {
     strides[i] = step;
-    step *= from->shape[i];
+    step = (int64_t)((uint64_t)step * (uint64_t)from->shape[i]); /* hostile shapes overflow */
   }
   emit_storage(to, from->type, from->key, from->count);
   emit_integer(to, from->offset);

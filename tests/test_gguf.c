@@ -333,7 +333,7 @@ static const char *write_split(const char *name, uint16_t number_of_second, uint
     char tensor[32];
     snprintf(tensor, sizeof tensor, "blk.%u.attn_norm.weight", part);
     gguf_tensor(&builder, tensor, 0, 1, shape, data, sizeof data);
-    snprintf(file, sizeof file, "%s-%05u-of-00003.gguf", name, part + 1);
+    snprintf(file, sizeof file, "%s-%05d-of-00003.gguf", name, part + 1);
     const char *path = temporary_path(file);
     gguf_end_file(&builder, path);
     if (!part) first = path;

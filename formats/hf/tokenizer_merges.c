@@ -142,11 +142,11 @@ static void derive_scores(tq_tokenizer_json *from, const made *list, const bool 
   for (size_t i = 0; !by_id && i < vocabulary->merge_count; i++) {
     uint32_t token = list[i].token;
     if (!is_normal(from, token) || token == last) continue;
-    from->tables.scores[token] = 0.0f - (float)next++;
+    from->tables.scores[token] = -(float)next++;
     last = token;
   }
   for (size_t i = 0; i < from->base_count; i++) {
-    if (is_normal(from, i) && (by_id || !placed[i])) from->tables.scores[i] = 0.0f - (float)next++;
+    if (is_normal(from, i) && (by_id || !placed[i])) from->tables.scores[i] = -(float)next++;
   }
 }
 

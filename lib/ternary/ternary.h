@@ -13,11 +13,11 @@
 
 /* ---- codes ----
  * A row is cut into blocks of 4 (2-bit) or 5 (base-3) spans of 32 weights; a block takes 32 bytes, and byte m of
- * it holds the weights m, 32 + m, 64 + m, ... of the block. What is left of a row, r weights, forms a last block with a span of
- * ceil(r / 4) or ceil(r / 5), and as many bytes. Places without a weight hold the trit 0.
- *   2-bit:  weight l of a byte is bits 2l..2l+1, trit + 1 (3 is +2, in TQ_QUATERNARY_2BIT only).
- *   base-3: digits trit + 1, the first weight most significant: n = sum(digit_k * 3^(4-k)), byte = ceil(256 n / 243).
- *           Digit k of a byte is ((byte * 3^k mod 256) * 3) >> 8. */
+ * it holds the weights m, 32 + m, 64 + m, ... of the block. What is left of a row, r weights, forms a last block with a
+ * span of ceil(r / 4) or ceil(r / 5), and as many bytes. Places without a weight hold the trit 0. 2-bit:  weight l of a
+ * byte is bits 2l..2l+1, trit + 1 (3 is +2, in TQ_QUATERNARY_2BIT only). base-3: digits trit + 1, the first weight most
+ * significant: n = sum(digit_k * 3^(4-k)), byte = ceil(256 n / 243). Digit k of a byte is ((byte * 3^k mod 256) * 3)
+ * >> 8. */
 enum { TQ_SPAN = 32 };
 
 /* Bytes of one row of `columns` trits; `encoding` is one of the three trit encodings. */
@@ -34,7 +34,8 @@ void tq_trits_count(const int8_t *trits, uint64_t columns, uint64_t counts[4]);
 
 /* How many scales a tensor has. A row's last group may be shorter than the others. */
 uint64_t tq_scale_count(uint32_t granularity, uint32_t group, uint64_t rows, uint64_t columns);
-/* Scale `index` of a table in F32, F16 or BF16 as the float that a trit is multiplied by: d, or f32(1 / s) when inverted. */
+/* Scale `index` of a table in F32, F16 or BF16 as the float that a trit is multiplied by: d, or f32(1 / s) when
+ * inverted. */
 float tq_scale_load(uint32_t encoding, uint32_t direction, const void *table, uint64_t index);
 /* values[c] = trits[c] * its scale, for one row; `row` is the row's index in the tensor. A zero trit gives +0. */
 void tq_trits_scale(const int8_t *trits, uint64_t row, uint64_t columns, uint32_t granularity, uint32_t group,
@@ -46,8 +47,8 @@ float tq_f16_to_f32(uint16_t half);
 float tq_bf16_to_f32(uint16_t brain);
 uint16_t tq_f32_to_f16(float value);  /* round half to even; too large becomes infinity */
 uint16_t tq_f32_to_bf16(float value); /* round half to even; NaN stays NaN */
-/* `count` numbers of a float or integer encoding up to 32 bits, BOOL, F64 (rounded) or 64-bit integers (rounded) to floats.
- * False for an encoding that has no values to compute with (F8, F6, F4, complex). */
+/* `count` numbers of a float or integer encoding up to 32 bits, BOOL, F64 (rounded) or 64-bit integers (rounded) to
+ * floats. False for an encoding that has no values to compute with (F8, F6, F4, complex). */
 bool tq_numbers_decode(uint32_t encoding, const void *data, uint64_t count, float *values);
 
 /* ---- content hash: XXH3-128 over the shape and the f32 value of every weight in row order ----

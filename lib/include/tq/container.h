@@ -39,17 +39,17 @@ typedef enum tq_part_kind {
 } tq_part_kind;
 
 typedef struct tq_part {
-  uint32_t kind;              /* tq_part_kind; other numbers are carried */
-  uint32_t encoding;          /* tq_encoding; other numbers are carried */
-  uint32_t granularity;       /* SCALES only */
-  uint32_t group;             /* SCALES with TQ_PER_GROUP: 32..256 elements */
-  uint32_t direction;         /* SCALES only */
-  const char *type_name;      /* BLOCKS: the foreign type ("Q8_0"); otherwise "" */
-  uint32_t block_elements;    /* BLOCKS: elements and bytes of one block */
+  uint32_t kind;           /* tq_part_kind; other numbers are carried */
+  uint32_t encoding;       /* tq_encoding; other numbers are carried */
+  uint32_t granularity;    /* SCALES only */
+  uint32_t group;          /* SCALES with TQ_PER_GROUP: 32..256 elements */
+  uint32_t direction;      /* SCALES only */
+  const char *type_name;   /* BLOCKS: the foreign type ("Q8_0"); otherwise "" */
+  uint32_t block_elements; /* BLOCKS: elements and bytes of one block */
   uint32_t block_bytes;
-  uint64_t offset;            /* from the tensor's start, a multiple of 64 */
-  uint64_t size;              /* bytes */
-  const uint8_t *data;        /* mapped; NULL while writing */
+  uint64_t offset;     /* from the tensor's start, a multiple of 64 */
+  uint64_t size;       /* bytes */
+  const uint8_t *data; /* mapped; NULL while writing */
 } tq_part;
 
 typedef struct tq_tensor {
@@ -60,10 +60,10 @@ typedef struct tq_tensor {
   uint64_t shape[TQ_MAX_DIMENSIONS]; /* outermost first: [rows][columns] for a matrix, rows being output channels */
   uint64_t rows, columns;            /* columns is the last dimension, rows the product of the others (1 for vectors) */
   uint64_t elements;
-  uint64_t trit_counts[4];  /* how many -1, 0, +1, +2; all zero where the values are not ternary codes */
-  double bits_per_weight;   /* 8 * (bytes of all parts) / elements */
+  uint64_t trit_counts[4];   /* how many -1, 0, +1, +2; all zero where the values are not ternary codes */
+  double bits_per_weight;    /* 8 * (bytes of all parts) / elements */
   uint32_t source_row_order; /* heads whose rows the source held in adjacent-pair RoPE order; 0: source order is ours */
-  uint64_t data_offset;     /* from the file's start */
+  uint64_t data_offset;      /* from the file's start */
   uint64_t data_size;
   const tq_part *parts;
   size_t part_count;
@@ -103,8 +103,8 @@ typedef struct tq_file_info {
   uint64_t size;
   uint64_t required_features, optional_features;
   uint32_t hash_algorithm;
-  uint8_t root[32];             /* root over all tensor hashes */
-  uint8_t table_hash[32];       /* hash of the section table: identifies the whole file, for it hashes every section */
+  uint8_t root[32];       /* root over all tensor hashes */
+  uint8_t table_hash[32]; /* hash of the section table: identifies the whole file, for it hashes every section */
   uint8_t weights_digest[16];
   uint8_t function_digest[16];  /* all zero when the model's function is not described */
   uint8_t tokenizer_digest[16]; /* all zero when there is no tokenizer */
@@ -188,9 +188,9 @@ tq_status tq_writer_finish(tq_writer *writer, const uint8_t function_digest[16],
                            tq_error *error);
 void tq_writer_abandon(tq_writer *writer); /* NULL is allowed */
 
-/* Writes the file again with the ternary codes of every tensor in `encoding` (TQ_TERNARY_2BIT or TQ_TERNARY_BASE3; 0 leaves
- * them as they are); nothing else changes. Verifies what it reads. TQ_ERROR_REFUSED, before anything is written, for base-3
- * and a tensor that holds +2. */
+/* Writes the file again with the ternary codes of every tensor in `encoding` (TQ_TERNARY_2BIT or TQ_TERNARY_BASE3; 0
+ * leaves them as they are); nothing else changes. Verifies what it reads. TQ_ERROR_REFUSED, before anything is written,
+ * for base-3 and a tensor that holds +2. */
 tq_status tq_file_recode(const tq_file *file, const char *path, uint32_t encoding, uint32_t hash_algorithm,
                          tq_error *error);
 

@@ -29,14 +29,14 @@ typedef enum tq_encoding {
   TQ_F8_E8M0 = 26,
   TQ_F6_E2M3 = 27, /* 4 values in 3 bytes */
   TQ_F6_E3M2 = 28,
-  TQ_F4 = 29,         /* 2 values in a byte */
+  TQ_F4 = 29, /* 2 values in a byte */
   TQ_F8_E4M3FNUZ = 30,
   TQ_F8_E5M2FNUZ = 31,
-  TQ_C64 = 32,        /* complex: two F32 */
-  TQ_TERNARY_2BIT = 64,  /* codes 0, 1, 2 for -1, 0, +1 */
-  TQ_TERNARY_BASE3 = 65, /* five trits a byte */
+  TQ_C64 = 32,             /* complex: two F32 */
+  TQ_TERNARY_2BIT = 64,    /* codes 0, 1, 2 for -1, 0, +1 */
+  TQ_TERNARY_BASE3 = 65,   /* five trits a byte */
   TQ_QUATERNARY_2BIT = 66, /* codes 0..3 for -1, 0, +1, +2: four-valued, not ternary */
-  TQ_BLOCKS = 96         /* a foreign type's blocks, named by the part's type name */
+  TQ_BLOCKS = 96           /* a foreign type's blocks, named by the part's type name */
 } tq_encoding;
 
 /* How many elements share one scale. */
@@ -53,10 +53,10 @@ typedef enum tq_direction {
 
 typedef struct tq_encoding_info {
   uint32_t id;
-  const char *name;       /* "F32", "ternary-base3", ... */
-  uint32_t elements;      /* elements in the smallest whole number of bytes */
-  uint32_t bytes;         /* that number; 0 where the layout is by row (ternary codes) or by type name (blocks) */
-  bool is_float;          /* F32, F16, BF16, F64: decodable to float exactly or, for F64, by rounding */
+  const char *name;  /* "F32", "ternary-base3", ... */
+  uint32_t elements; /* elements in the smallest whole number of bytes */
+  uint32_t bytes;    /* that number; 0 where the layout is by row (ternary codes) or by type name (blocks) */
+  bool is_float;     /* F32, F16, BF16, F64: decodable to float exactly or, for F64, by rounding */
 } tq_encoding_info;
 
 /* The row of the table, or NULL for an unknown id. */

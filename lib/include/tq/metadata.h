@@ -14,19 +14,19 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 typedef enum tq_value_type { /* GGUF's numbers */
-  TQ_VALUE_U8 = 0,
-  TQ_VALUE_I8 = 1,
-  TQ_VALUE_U16 = 2,
-  TQ_VALUE_I16 = 3,
-  TQ_VALUE_U32 = 4,
-  TQ_VALUE_I32 = 5,
-  TQ_VALUE_F32 = 6,
-  TQ_VALUE_BOOL = 7,
-  TQ_VALUE_STRING = 8,
-  TQ_VALUE_ARRAY = 9,
-  TQ_VALUE_U64 = 10,
-  TQ_VALUE_I64 = 11,
-  TQ_VALUE_F64 = 12
+                             TQ_VALUE_U8 = 0,
+                             TQ_VALUE_I8 = 1,
+                             TQ_VALUE_U16 = 2,
+                             TQ_VALUE_I16 = 3,
+                             TQ_VALUE_U32 = 4,
+                             TQ_VALUE_I32 = 5,
+                             TQ_VALUE_F32 = 6,
+                             TQ_VALUE_BOOL = 7,
+                             TQ_VALUE_STRING = 8,
+                             TQ_VALUE_ARRAY = 9,
+                             TQ_VALUE_U64 = 10,
+                             TQ_VALUE_I64 = 11,
+                             TQ_VALUE_F64 = 12
 } tq_value_type;
 
 /* Not NUL-terminated: it points into the bytes it was parsed from. */
@@ -44,7 +44,7 @@ typedef struct tq_value {
   tq_string string;          /* STRING */
   tq_value_type item_type;   /* ARRAY: what follows is its items */
   uint64_t item_count;
-  const uint8_t *items;      /* ARRAY: the items as serialised */
+  const uint8_t *items; /* ARRAY: the items as serialised */
   size_t items_size;
 } tq_value;
 
