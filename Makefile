@@ -94,7 +94,7 @@ support_library := $(BUILD)/obj/libtqtests.a
 
 all: $(static_library) $(shared_library) $(tools) $(BUILD)/lib/libtq.pc
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c Makefile
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter tests/%,$<),$(check_cflags)) -MMD -MP -c $< -o $@

@@ -228,6 +228,7 @@ START_TEST(refuses_what_it_cannot_decode) {
            "low-rank");
   ck_fails(tq_tensor_decode(file, 0, 1, 1, values, error), TQ_ERROR_USAGE, "no rows [1, +1)");
   ck_fails(tq_tensor_decode(file, 99, 0, 1, values, error), TQ_ERROR_USAGE, "no tensor 99");
+  ck_fails(tq_file_touch(file, 99, 0, 1, error), TQ_ERROR_USAGE, "no tensor 99");
   tq_file_close(file);
 
   tq_writer *writer = start("undecodable.tq");

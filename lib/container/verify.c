@@ -104,6 +104,8 @@ static tq_status verify_chunk(const tq_file *file, const tq_tensor *tensor, size
 
 /* Two threads may meet at a chunk that neither has seen verified; both then verify it, which is right, if wasteful. */
 tq_status tq_file_touch(const tq_file *file, size_t tensor_index, uint64_t offset, uint64_t size, tq_error *error) {
+  if (tensor_index >= file->tensor_count)
+    return tq_fail(error, TQ_ERROR_USAGE, "%s: there is no tensor %zu", file->path, tensor_index);
   if (!file->lazy || size == 0) return TQ_OK;
   const tq_tensor *tensor = &file->tensors[tensor_index];
   if (!tq_within(offset, size, tensor->data_size))

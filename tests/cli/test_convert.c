@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -471,6 +472,26 @@ START_TEST(truncated_inputs_leave_the_output) {
 }
 END_TEST
 
+/* Memory does not grow with the model: a file of 256 MiB, sparse so that the test costs no disk, goes through in less
+ * than the 64 MiB that are allowed for any. The resident size counts the program itself too. */
+START_TEST(memory_does_not_depend_on_the_model) {
+  static const char header[] = "{\"w\":{\"dtype\":\"BF16\",\"shape\":[32768,4096],\"data_offsets\":[0,268435456]}}";
+  uint8_t start[8 + sizeof header - 1];
+  tq_store_u64(start, sizeof header - 1);
+  memcpy(start + 8, header, sizeof header - 1);
+  const char *path = temporary_path("large.safetensors"), *output = temporary_path("large.tq");
+  write_file(path, start, sizeof start);
+  ck_assert_int_eq(truncate(path, (off_t)sizeof start + 268435456), 0);
+  ck_converts(path, output);
+  struct rusage usage;
+  ck_assert_int_eq(getrusage(RUSAGE_CHILDREN, &usage), 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__APPLE__)
+  ck_assert_int_lt(usage.ru_maxrss, 64 * 1024);
+#endif
+  unlink(output);
+}
+END_TEST
+
 /* ---- codes and hashes ---- */
 
 static void write_ternary(const char *path) {
@@ -563,6 +584,7 @@ int main(void) {
   tcase_add_test(failures, wrong_usage);
   tcase_add_test(failures, bad_inputs);
   tcase_add_test(failures, truncated_inputs_leave_the_output);
+  tcase_add_test(failures, memory_does_not_depend_on_the_model);
   tcase_add_test(codes, codes_change_and_change_back);
   tcase_add_test(codes, sha256_on_request);
   suite_add_tcase(suite, gguf);
