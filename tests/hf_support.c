@@ -50,6 +50,10 @@ tq_status hf_status(const char *name, tq_error *error) {
   return status;
 }
 
+static tq_status try_named(const void *name, tq_error *error) { return hf_status(name, error); }
+
+long hf_check_every_fault(const char *name) { return check_every_fault(try_named, name); }
+
 tq_checkpoint *hf_checkpoint(const char *name) {
   tq_checkpoint *checkpoint;
   ck_ok(hf_try(name, &checkpoint, error));

@@ -17,6 +17,8 @@ void hf_remove(const char *folder, const char *name);
 tq_status hf_try(const char *name, tq_checkpoint **checkpoint, tq_error *error);
 /* The same, where only the status matters. */
 tq_status hf_status(const char *name, tq_error *error);
+/* The same with each operation failing in turn: check_every_fault. */
+long hf_check_every_fault(const char *name);
 /* Fails the test unless it opens. */
 tq_checkpoint *hf_checkpoint(const char *name);
 /* Fails the test unless one of the checkpoint's notes contains the text. */

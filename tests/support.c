@@ -34,6 +34,51 @@ static char *next_path(void) {
   return paths[next++ % PATHS];
 }
 
+/* ---- faults ---- */
+
+static struct {
+  long left; /* the operation that finds 0 fails */
+  long met[TQ_OPERATION_MAP + 1];
+  int failed;
+} faults;
+
+static bool count_operation(void *context, tq_operation operation) {
+  (void)context;
+  faults.met[operation]++;
+  if (faults.left-- != 0) return false;
+  faults.failed = (int)operation;
+  return true;
+}
+
+void fail_operation(long n) {
+  memset(&faults, 0, sizeof faults);
+  faults.left = n;
+  faults.failed = -1;
+  tq_inject_faults(count_operation, NULL);
+}
+
+void fail_no_operation(void) { tq_inject_faults(NULL, NULL); }
+
+long operations_met(tq_operation operation) { return faults.met[operation]; }
+
+int operation_failed(void) { return faults.failed; }
+
+long check_every_fault(tq_status (*attempt)(const void *context, tq_error *error), const void *context) {
+  for (long n = 0;; n++) {
+    tq_error error = {0};
+    fail_operation(n);
+    tq_status status = attempt(context, &error);
+    fail_no_operation();
+    if (operation_failed() < 0) {
+      ck_assert_msg(status == TQ_OK, "no operation failed: status %d: %s", (int)status, error.message);
+      return n;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "operation %ld (kind %d)", n, operation_failed());
+    support_check_failure(name, status, &error, TQ_ERROR_SYSTEM, "");
+  }
+}
+
 /* ---- the shared data ---- */
 
 const char *shared_path(const char *relative) {

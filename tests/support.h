@@ -2,6 +2,7 @@
 #ifndef TQ_TESTS_SUPPORT_H
 #define TQ_TESTS_SUPPORT_H
 
+#include "base/memory.h"
 #include "tq/error.h"
 
 #include <check.h>
@@ -28,6 +29,19 @@
 
 void support_check_failure(const char *expression, tq_status status, const tq_error *error, tq_status expected,
                            const char *part);
+
+/* The n-th operation from now on fails, the first being 0, and no other; with a negative n all succeed. Operations are
+ * counted until fail_no_operation. */
+void fail_operation(long n);
+void fail_no_operation(void);
+/* How many operations of a kind were counted, the failed one included; and the kind of the one that failed, or -1. */
+long operations_met(tq_operation operation);
+int operation_failed(void);
+
+/* Repeats an attempt with operation 0, 1, 2, ... failing, until it gets through with none failed: that must succeed,
+ * and every other end in TQ_ERROR_SYSTEM with a message of one line. Returns how many operations failed. The attempt
+ * frees what it made; to look at what is left behind, it calls fail_no_operation first. */
+long check_every_fault(tq_status (*attempt)(const void *context, tq_error *error), const void *context);
 
 /* The path of a file of the shared data ($TQ_SHARED or ../shared), in a static buffer that the 8th next call reuses;
  * fails the test when it is missing and TQ_SHARED is set, else prints a line beginning "SKIPPED" and returns NULL. */

@@ -218,11 +218,6 @@ START_TEST(any_range_can_be_read) {
 }
 END_TEST
 
-static bool count_reads(void *context, tq_operation operation) {
-  if (operation == TQ_OPERATION_READ) ++*(long *)context;
-  return false;
-}
-
 /* What is not compressed is read where it lies, in whatever order. */
 START_TEST(stored_members_are_not_searched_for) {
   static const char *const extensions[] = {"stored.zip", "pax.tar", "ustar.tar", "gnu.tar"};
@@ -231,12 +226,11 @@ START_TEST(stored_members_are_not_searched_for) {
   tq_folder *folder;
   ck_ok(open_archive(pack(find_kind(extensions[_i]), files, 2), &folder, error));
   tq_input *input = open_file(folder, "b");
-  long reads = 0;
   char text[8];
-  tq_inject_faults(count_reads, &reads);
+  fail_operation(-1);
   for (size_t i = 1; i <= 50; i++) ck_ok(tq_input_read(input, LARGE - 5000 * i, text, sizeof text, error));
-  tq_inject_faults(NULL, NULL);
-  ck_assert_int_eq(reads, 50);
+  fail_no_operation();
+  ck_assert_int_eq(operations_met(TQ_OPERATION_READ), 50);
   tq_input_close(input);
   tq_folder_close(folder);
 }
@@ -253,15 +247,14 @@ START_TEST(reading_twice_piece_by_piece_is_linear) {
   ck_ok(open_archive(path, &folder, error));
   tq_input *inputs[] = {open_file(folder, "a"), open_file(folder, "b")};
   static uint8_t buffer[PIECE];
-  long reads = 0;
-  tq_inject_faults(count_reads, &reads);
+  fail_operation(-1);
   for (size_t i = 0; i < 2 * PIECES; i++) {
     for (int pass = 0; pass < 2; pass++)
       ck_ok(tq_input_read(inputs[i / PIECES], i % PIECES * PIECE, buffer, PIECE, error));
     ck_assert_mem_eq(buffer, large_data() + i % PIECES * PIECE, PIECE);
   }
-  tq_inject_faults(NULL, NULL);
-  ck_assert_int_le(reads, 3 * ((long)size / 65536 + 6));
+  fail_no_operation();
+  ck_assert_int_le(operations_met(TQ_OPERATION_READ), 3 * ((long)size / 65536 + 6));
   tq_input_close(inputs[0]);
   tq_input_close(inputs[1]);
   tq_folder_close(folder);
@@ -547,36 +540,23 @@ END_TEST
 
 /* ---- faults ---- */
 
-static bool fail_at(void *context, tq_operation operation) {
-  (void)operation;
-  return (*(long *)context)-- == 0;
+static tq_status read_nested(const void *path, tq_error *error) {
+  tq_folder *outer = NULL, *inner = NULL;
+  tq_input *input = NULL;
+  char text[4];
+  tq_status status = open_archive(path, &outer, error);
+  if (status == TQ_OK) status = tq_folder_open_nested(outer, "inner", &inner, error);
+  if (status == TQ_OK) status = tq_folder_input(inner, "file", &input, error);
+  if (status == TQ_OK) status = tq_input_read(input, 0, text, 4, error);
+  tq_input_close(input);
+  tq_folder_close(inner);
+  tq_folder_close(outer);
+  return status;
 }
 
 START_TEST(every_fault_is_reported) {
   static const char *const extensions[] = {"stored.zip", "tar.gz"};
-  const char *path = pack_nested(extensions, 2);
-  tq_status status = TQ_ERROR_SYSTEM;
-  long point;
-  for (point = 0; status != TQ_OK; point++) {
-    long countdown = point;
-    tq_folder *outer = NULL, *inner = NULL;
-    tq_input *input = NULL;
-    tq_error error = {0};
-    char text[4];
-    tq_inject_faults(fail_at, &countdown);
-    status = open_archive(path, &outer, &error);
-    if (status == TQ_OK) status = tq_folder_open_nested(outer, "inner", &inner, &error);
-    if (status == TQ_OK) status = tq_folder_input(inner, "file", &input, &error);
-    if (status == TQ_OK) status = tq_input_read(input, 0, text, 4, &error);
-    tq_inject_faults(NULL, NULL);
-    ck_assert_msg(status == TQ_OK || status == TQ_ERROR_SYSTEM, "fault %ld: status %d: %s", point, (int)status,
-                  error.message);
-    ck_assert(status == TQ_OK || error.message[0]);
-    tq_input_close(input);
-    tq_folder_close(inner);
-    tq_folder_close(outer);
-  }
-  ck_assert_int_gt(point, 20);
+  ck_assert_int_gt(check_every_fault(read_nested, pack_nested(extensions, 2)), 20);
 }
 END_TEST
 

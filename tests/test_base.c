@@ -422,26 +422,16 @@ START_TEST(caller_is_member_0_and_members_keep_their_threads) {
 }
 END_TEST
 
-static bool fail_at(void *context, tq_operation operation) {
-  (void)operation;
-  return --*(int *)context == 0;
+static tq_status start_team(const void *members, tq_error *error) {
+  tq_team *team;
+  tq_status status = tq_team_create(*(const unsigned *)members, &team, error);
+  if (!status) tq_team_destroy(team);
+  return status;
 }
 
 START_TEST(team_that_cannot_start_leaves_nothing) {
-  int successes = 0;
-  for (int n = 1; n < 10 && !successes; n++) {
-    tq_team *team;
-    tq_error error = {0};
-    int left = n;
-    tq_inject_faults(fail_at, &left);
-    tq_status status = tq_team_create(4, &team, &error);
-    tq_inject_faults(NULL, NULL);
-    if (status == TQ_OK) {
-      successes = n;
-      tq_team_destroy(team);
-    }
-  }
-  ck_assert_int_eq(successes, 5); /* the memory and three threads */
+  static const unsigned members = 4;
+  ck_assert_int_eq(check_every_fault(start_team, &members), 4); /* the memory and three threads */
   tq_team *team;
   ck_fails(tq_team_create(1000000, &team, error), TQ_ERROR_USAGE, "1000000 threads");
   tq_team_destroy(NULL);

@@ -443,53 +443,41 @@ END_TEST
 
 /* ---- faults ---- */
 
-typedef struct fault {
-  int left; /* the operation that makes this 0 fails */
-  unsigned met[TQ_OPERATION_MAP + 1];
-  tq_operation failed;
-} fault;
+typedef struct scenario {
+  tq_status (*run)(const char *path, tq_error *error);
+  const char *path;
+  void (*check)(const char *path);
+} scenario;
 
-static bool fail_at(void *context, tq_operation operation) {
-  fault *at = context;
-  at->met[operation]++;
-  if (--at->left != 0) return false;
-  at->failed = operation;
-  return true;
+static tq_status run_scenario(const void *context, tq_error *error) {
+  const scenario *of = context;
+  tq_status status = of->run(of->path, error);
+  fail_no_operation();
+  if (status) {
+    support_check_failure("scenario", status, error, TQ_ERROR_SYSTEM,
+                          operation_failed() == TQ_OPERATION_ALLOCATE ? "out of memory" : "Input/output error");
+    of->check(of->path);
+  }
+  return status;
 }
 
-typedef tq_status (*scenario)(const char *path, tq_error *error);
-
-/* Makes operation 1, 2, 3, ... of a scenario fail until it succeeds; after each failure `check` looks at what is left.
- * Gives the operations that the last, successful, run made. */
-static fault fail_everywhere(scenario run, const char *path, void (*check)(const char *path, const fault *at)) {
-  for (int n = 1;; n++) {
-    ck_assert_int_lt(n, 100);
-    fault at = {.left = n};
-    tq_error error = {0};
-    tq_inject_faults(fail_at, &at);
-    tq_status status = run(path, &error);
-    tq_inject_faults(NULL, NULL);
-    if (status == TQ_OK) {
-      ck_assert_msg(at.left > 0, "operation %d (kind %d) failed unseen", n, (int)at.failed);
-      return at;
-    }
-    support_check_failure("scenario", status, &error, TQ_ERROR_SYSTEM,
-                          at.failed == TQ_OPERATION_ALLOCATE ? "out of memory" : "Input/output error");
-    check(path, &at);
-  }
+/* Makes each operation of a scenario fail; after each failure `check` looks at what is left. The operations counted in
+ * the end are those of the last, successful, run. */
+static void fail_everywhere(tq_status (*run)(const char *path, tq_error *error), const char *path,
+                            void (*check)(const char *path)) {
+  ck_assert_int_lt(check_every_fault(run_scenario, &(scenario){run, path, check}), 100);
 }
 
 static const char *parent_of_scenario;
 
-static void nothing_left(const char *path, const fault *at) {
-  (void)at;
+static void nothing_left(const char *path) {
   ck_assert_msg(entries(parent_of_scenario) == (tq_path_examine(path) != TQ_PATH_MISSING), "something is left behind");
 }
 
 /* Only the sync of the folder comes after the rename: the target is then the new one. */
-static void old_or_new(const char *path, const fault *at) {
+static void old_or_new(const char *path) {
   ck_assert_int_eq(entries(parent_of_scenario), 1);
-  bool renamed = at->failed == TQ_OPERATION_SYNC && at->met[TQ_OPERATION_RENAME] == 1;
+  bool renamed = operation_failed() == TQ_OPERATION_SYNC && operations_met(TQ_OPERATION_RENAME) == 1;
   check_contents(path, renamed ? "new" : "old");
 }
 
@@ -499,10 +487,11 @@ START_TEST(file_is_old_or_new_whatever_fails) {
   parent_of_scenario = place("faulty file");
   const char *path = inside(parent_of_scenario, "file");
   write_file(path, "old", 3);
-  fault at = fail_everywhere(replace, path, old_or_new);
+  fail_everywhere(replace, path, old_or_new);
   check_contents(path, "new");
-  ck_assert(at.met[TQ_OPERATION_ALLOCATE] && at.met[TQ_OPERATION_OPEN] == 2 && at.met[TQ_OPERATION_WRITE] == 1 &&
-            at.met[TQ_OPERATION_SYNC] == 2 && at.met[TQ_OPERATION_RENAME] == 1);
+  ck_assert(operations_met(TQ_OPERATION_ALLOCATE) && operations_met(TQ_OPERATION_OPEN) == 2 &&
+            operations_met(TQ_OPERATION_WRITE) == 1 && operations_met(TQ_OPERATION_SYNC) == 2 &&
+            operations_met(TQ_OPERATION_RENAME) == 1);
 }
 END_TEST
 
@@ -518,9 +507,9 @@ static tq_status write_tree_once(const char *path, tq_error *error) {
 START_TEST(folder_is_whole_or_absent_whatever_fails) {
   parent_of_scenario = place("faulty folder");
   const char *path = inside(parent_of_scenario, "tree");
-  fault at = fail_everywhere(write_tree_once, path, nothing_left);
+  fail_everywhere(write_tree_once, path, nothing_left);
   check_contents(inside(path, "deep/er/b.txt"), "B");
-  ck_assert(at.met[TQ_OPERATION_SYNC] == 6 && at.met[TQ_OPERATION_RENAME] == 1);
+  ck_assert(operations_met(TQ_OPERATION_SYNC) == 6 && operations_met(TQ_OPERATION_RENAME) == 1);
 }
 END_TEST
 
@@ -568,15 +557,16 @@ static tq_status list_everything(const char *path, tq_error *error) {
   return TQ_OK;
 }
 
-static void nothing_to_check(const char *path, const fault *at) { (void)path, (void)at; }
+static void nothing_to_check(const char *path) { (void)path; }
 
 START_TEST(reading_reports_whatever_fails) {
   const char *parent = place("faulty reading"), *path = inside(parent, "tree");
   ck_ok(write_tree(path, error));
-  fault at = fail_everywhere(read_everything, inside(path, "a.txt"), nothing_to_check);
-  ck_assert(at.met[TQ_OPERATION_MAP] == 1 && at.met[TQ_OPERATION_OPEN] == 2 && at.met[TQ_OPERATION_READ] == 1);
-  at = fail_everywhere(list_everything, path, nothing_to_check);
-  ck_assert(at.met[TQ_OPERATION_OPEN] == 3 && at.met[TQ_OPERATION_READ] >= 7);
+  fail_everywhere(read_everything, inside(path, "a.txt"), nothing_to_check);
+  ck_assert(operations_met(TQ_OPERATION_MAP) == 1 && operations_met(TQ_OPERATION_OPEN) == 2 &&
+            operations_met(TQ_OPERATION_READ) == 1);
+  fail_everywhere(list_everything, path, nothing_to_check);
+  ck_assert(operations_met(TQ_OPERATION_OPEN) == 3 && operations_met(TQ_OPERATION_READ) >= 7);
 }
 END_TEST
 

@@ -1,5 +1,4 @@
 /* Hugging Face folders: which files are read, config.json both ways, and what is written. */
-#include "base/memory.h"
 #include "formats/hf/hf.h"
 #include "formats/json.h"
 #include "formats/source.h"
@@ -543,53 +542,31 @@ END_TEST
 
 /* ---- faults ---- */
 
-static int countdown;
-static bool fail_after_countdown(void *context, tq_operation operation) {
-  (void)context;
-  (void)operation;
-  return countdown-- == 0;
-}
-
 START_TEST(test_every_operation_of_opening_may_fail) {
   put_sharded("s", "", SIZE_MAX);
   hf_put("s", "README.md", "hello");
-  for (int operations = 0;; operations++) {
-    tq_error problem = {0};
-    countdown = operations;
-    tq_inject_faults(fail_after_countdown, NULL);
-    tq_status status = hf_status("s", &problem);
-    tq_inject_faults(NULL, NULL);
-    if (!status) {
-      ck_assert_int_gt(operations, 100);
-      break;
-    }
-    ck_assert_msg(status == TQ_ERROR_SYSTEM, "operation %d: status %d: %s", operations, (int)status, problem.message);
-  }
+  ck_assert_int_gt(hf_check_every_fault("s"), 100);
 }
 END_TEST
 
-START_TEST(test_every_operation_of_writing_may_fail) {
+static tq_status write_shards(const void *file, tq_error *error) {
   tq_buffer notes = {0};
-  hf_put_tiny("m");
-  tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
-  for (int operations = 0;; operations++) {
-    tq_error problem = {0};
-    countdown = operations;
-    tq_inject_faults(fail_after_countdown, NULL);
-    tq_status status = tq_hf_write_sharded(file, temporary_path("out"), 1024, &notes, &problem);
-    tq_inject_faults(NULL, NULL);
-    if (!status) {
-      ck_assert_int_gt(operations, 100);
-      break;
-    }
-    ck_assert_msg(status == TQ_ERROR_SYSTEM, "operation %d: status %d: %s", operations, (int)status, problem.message);
-    /* Only the last synchronisation comes when the folder is there, and then it is whole. */
-    if (access(temporary_path("out"), F_OK) != 0) continue;
-    ck_ok(hf_status("out", error));
+  tq_status status = tq_hf_write_sharded(file, temporary_path("out"), 1024, &notes, error);
+  fail_no_operation();
+  tq_buffer_free(&notes);
+  /* Only the last synchronisation comes when the folder is there, and then it is whole. */
+  if (status && access(temporary_path("out"), F_OK) == 0) {
+    tq_checkpoint_close(hf_checkpoint("out"));
     ck_assert_int_eq(rename(temporary_path("out"), temporary_path("whole")), 0);
   }
+  return status;
+}
+
+START_TEST(test_every_operation_of_writing_may_fail) {
+  hf_put_tiny("m");
+  tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
+  ck_assert_int_gt(check_every_fault(write_shards, file), 100);
   tq_file_close(file);
-  tq_buffer_free(&notes);
 }
 END_TEST
 

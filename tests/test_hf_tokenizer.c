@@ -1,17 +1,15 @@
 /* The tokenizer's files of a Hugging Face folder: read in all their variants, and made from other carriers' tokenizers.
  */
-#include "base/memory.h"
 #include "formats/hf/hf.h"
 #include "formats/hf/tokenizer.h"
 #include "formats/json.h"
 #include "hf_support.h"
 #include "support.h"
-#include "tq/tokenizer.h"
+#include "tokenizer_support.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -33,46 +31,18 @@ static const struct {
     {"tokenizers/llama3.tiktoken", "tokenizers/ggml-vocab-llama-bpe.gguf"},
 };
 
-static const char *vector_path(size_t index, const char *extension) {
-  char name[128];
-  snprintf(name, sizeof name, "%s.%s", real[index].vectors, extension);
-  return shared_path(name);
-}
-
-/* llama.cpp's test vectors: texts with a line behind each, and a line of ids for each. */
-static void check_vectors(size_t index, const tq_tokenizer *tokenizer) {
-  static const char separator[] = "\n__ggml_vocab_test__\n";
-  size_t texts_size, ids_size, count = 0;
-  char *texts = (char *)read_file(vector_path(index, "inp"), &texts_size);
-  char *lines = (char *)read_file(vector_path(index, "out"), &ids_size);
-  char *line = lines;
-  for (char *text = texts, *end; (end = strstr(text, separator)) != NULL; text = end + sizeof separator - 1, count++) {
-    uint32_t *ids;
-    size_t id_count;
-    ck_ok(tq_tokenizer_encode(tokenizer, text, (size_t)(end - text), 0, &ids, &id_count, error));
-    for (size_t i = 0; i < id_count; i++) ck_assert_uint_eq(ids[i], strtoul(line, &line, 10));
-    tq_release(ids);
-    while (*line == ' ') line++;
-    ck_assert_int_eq(*line, '\n');
-    line++;
-  }
-  ck_assert_uint_eq(count, 46);
-  free(texts);
-  free(lines);
-}
-
 static void check_file_vectors(size_t index, const tq_file *file) {
   tq_section section = {0};
   tq_tokenizer *tokenizer = NULL;
   ck_assert(tq_file_find_section(file, "tokenizer", &section));
   ck_ok(tq_tokenizer_open(section.data, (size_t)section.size, &tokenizer, error));
-  check_vectors(index, tokenizer);
+  ck_vectors(tokenizer, real[index].vectors);
   tq_tokenizer_close(tokenizer);
 }
 
-/* Writes the folder "out" for a real vocabulary; NULL where the shared data is absent. */
-static tq_file *write_real(size_t index) {
-  const char *path = shared_path(real[index].vocabulary);
+/* Writes the folder "out" for a file of the shared data; NULL where that is absent. */
+static tq_file *write_shared(const char *relative) {
+  const char *path = shared_path(relative);
   tq_buffer notes = {0};
   if (!path) return NULL;
   tq_file *file = hf_import(path, "real.tq");
@@ -82,7 +52,7 @@ static tq_file *write_real(size_t index) {
 }
 
 START_TEST(test_real_vocabulary_comes_back) {
-  tq_file *file = write_real((size_t)_i);
+  tq_file *file = write_shared(real[_i].vocabulary);
   if (!file) return;
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
   hf_same_tokenizer(file, again);
@@ -94,7 +64,7 @@ END_TEST
 
 /* Without tokenizer.model the scores come from the merges: other numbers, the same ids. */
 START_TEST(test_sentencepiece_from_json_alone) {
-  tq_file *file = write_real(1);
+  tq_file *file = write_shared(real[1].vocabulary);
   if (!file) return;
   tq_file_close(file);
   hf_remove("out", "tokenizer.model");
@@ -106,7 +76,7 @@ END_TEST
 
 /* And without tokenizer.json all is in tokenizer.model. */
 START_TEST(test_sentencepiece_from_model_alone) {
-  tq_file *file = write_real(1);
+  tq_file *file = write_shared(real[1].vocabulary);
   if (!file) return;
   hf_remove("out", "tokenizer.json");
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
@@ -118,17 +88,13 @@ END_TEST
 
 /* stories260K's scores go by id, so that they come back from the merges too. */
 START_TEST(test_scores_by_id_come_back) {
-  const char *path = shared_path("models/stories260K.gguf");
-  tq_buffer notes = {0};
-  if (!path) return;
-  tq_file *file = hf_import(path, "real.tq");
-  ck_ok(tq_hf_write(file, temporary_path("out"), &notes, error));
+  tq_file *file = write_shared("models/stories260K.gguf");
+  if (!file) return;
   hf_remove("out", "tokenizer.model");
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
   hf_same_digests(file, again);
   tq_file_close(file);
   tq_file_close(again);
-  tq_buffer_free(&notes);
 }
 END_TEST
 
@@ -146,7 +112,7 @@ static json_t *reversed(const json_t *object) {
 }
 
 START_TEST(test_other_spelling_is_the_same) {
-  tq_file *file = write_real(0);
+  tq_file *file = write_shared(real[0].vocabulary);
   size_t size, i;
   json_t *json, *item, *pairs = json_array();
   tq_buffer text = {0};
@@ -631,14 +597,9 @@ END_TEST
 
 /* Makes "out" from stories260K; false where the shared data is absent. */
 static bool write_stories(void) {
-  const char *path = shared_path("models/stories260K.gguf");
-  tq_buffer notes = {0};
-  if (!path) return false;
-  tq_file *file = hf_import(path, "real.tq");
-  ck_ok(tq_hf_write(file, temporary_path("out"), &notes, error));
+  tq_file *file = write_shared("models/stories260K.gguf");
   tq_file_close(file);
-  tq_buffer_free(&notes);
-  return true;
+  return file != NULL;
 }
 
 /* Replaces text in a file of "out". */
@@ -753,33 +714,13 @@ END_TEST
 
 /* ---- faults ---- */
 
-static int countdown;
-static bool fail_after_countdown(void *context, tq_operation operation) {
-  (void)context;
-  (void)operation;
-  return countdown-- == 0;
-}
-
-static void check_faults(const parts *tokenizer) {
+START_TEST(test_every_operation_may_fail) {
   hf_put_tiny("m");
-  put_parts("m", tokenizer);
+  put_parts("m", _i ? &sentencepiece : &plain);
   hf_put("m", "tokenizer_config.json", config_text);
   hf_put("m", "chat_template.jinja", "x");
-  for (int operations = 0;; operations++) {
-    tq_error problem = {0};
-    countdown = operations;
-    tq_inject_faults(fail_after_countdown, NULL);
-    tq_status status = hf_status("m", &problem);
-    tq_inject_faults(NULL, NULL);
-    if (!status) {
-      ck_assert_int_gt(operations, 200);
-      break;
-    }
-    ck_assert_msg(status == TQ_ERROR_SYSTEM, "operation %d: status %d: %s", operations, (int)status, problem.message);
-  }
+  ck_assert_int_gt(hf_check_every_fault("m"), 200);
 }
-
-START_TEST(test_every_operation_may_fail) { check_faults(_i ? &sentencepiece : &plain); }
 END_TEST
 
 int main(void) {

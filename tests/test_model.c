@@ -1,6 +1,5 @@
 /* The model: every architecture and encoding against a naive one in double; independence of threads, batches and layer
  * ranges; and everything that must be refused. */
-#include "base/memory.h"
 #include "tests/random_model.h"
 #include "tests/support.h"
 
@@ -575,12 +574,7 @@ START_TEST(damage_is_found_when_it_is_read) {
 }
 END_TEST
 
-static bool fail_countdown(void *context, tq_operation operation) {
-  int *left = context;
-  return operation == TQ_OPERATION_ALLOCATE && (*left)-- == 0;
-}
-
-static tq_status create_all(const tq_file *file, tq_error *error) {
+static tq_status create_all(const void *file, tq_error *error) {
   tq_model *model;
   tq_session *session = NULL;
   tq_session_options options = {.context = 4, .threads = 2};
@@ -602,23 +596,13 @@ START_TEST(every_failing_allocation_is_reported) {
   tq_file *file;
   random_model_free(random_model_write(&spec, path));
   ck_ok(tq_file_open(path, TQ_VERIFY_LAZY, &file, error));
-  int failures = 0;
-  for (bool done = false; !done; failures++) {
-    tq_error error;
-    int left = failures;
-    tq_inject_faults(fail_countdown, &left);
-    tq_status status = create_all(file, &error);
-    tq_inject_faults(NULL, NULL);
-    done = status == TQ_OK;
-    ck_assert_msg(done || status == TQ_ERROR_SYSTEM, "allocation %d: status %d", failures, (int)status);
-  }
-  ck_assert_int_gt(failures, 25);
+  ck_assert_int_gt(check_every_fault(create_all, file), 25);
   tq_file_close(file);
 }
 END_TEST
 
 /* AddressSanitizer ends the program at an absurd request unless told to fail it as the system would. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
 
 START_TEST(sessions_too_large_are_refused) {

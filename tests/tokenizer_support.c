@@ -120,3 +120,61 @@ void letter_vocabulary(owned *vocabulary) {
   vocabulary->vocabulary.merges = letter_merges;
   vocabulary->vocabulary.merge_count = sizeof letter_merges / sizeof *letter_merges;
 }
+
+/* ---- llama.cpp's vectors ---- */
+
+static size_t parse_ids(const char *line, size_t size, uint32_t *ids, size_t room) {
+  size_t count = 0;
+  for (const char *at = line, *end = line + size; at < end;) {
+    if (*at == ' ') {
+      at++;
+      continue;
+    }
+    char *next;
+    ck_assert_uint_lt(count, room);
+    ids[count++] = (uint32_t)strtoul(at, &next, 10);
+    at = next;
+  }
+  return count;
+}
+
+static void check_vector(const tq_tokenizer *tokenizer, const char *text, size_t size, const char *line,
+                         size_t line_size) {
+  uint32_t expected[512], *ids;
+  size_t expected_count = parse_ids(line, line_size, expected, 512), count;
+  ck_ok(tq_tokenizer_encode(tokenizer, text, size, 0, &ids, &count, error));
+  ck_assert_msg(count == expected_count && memcmp(ids, expected, count * sizeof *ids) == 0,
+                "\"%.*s\": %zu ids, expected \"%.*s\"", (int)size, text, count, (int)line_size, line);
+  char *back;
+  size_t back_size;
+  ck_ok(tq_tokenizer_decode(tokenizer, ids, count, &back, &back_size, error));
+  ck_assert_uint_eq(back_size, size);
+  ck_assert(memcmp(back, text, size) == 0);
+  tq_release(ids);
+  tq_release(back);
+}
+
+void ck_vectors(const tq_tokenizer *tokenizer, const char *vectors) {
+  static const char separator[] = "\n__ggml_vocab_test__\n";
+  char input_name[128], output_name[128];
+  snprintf(input_name, sizeof input_name, "%s.inp", vectors);
+  snprintf(output_name, sizeof output_name, "%s.out", vectors);
+  const char *input_path = shared_path(input_name), *output_path = shared_path(output_name);
+  if (!input_path || !output_path) return;
+  size_t input_size, output_size, cases = 0;
+  char *input = (char *)read_file(input_path, &input_size), *output = (char *)read_file(output_path, &output_size);
+  const char *text = input, *line = output;
+  while (text < input + input_size) {
+    const char *next = strstr(text, separator), *line_end = strchr(line, '\n');
+    size_t size = next ? (size_t)(next - text) : (size_t)(input + input_size - text);
+    ck_assert_ptr_nonnull(line_end);
+    check_vector(tokenizer, text, size, line, (size_t)(line_end - line));
+    text += size + (next ? strlen(separator) : 0);
+    line = line_end + 1;
+    cases++;
+  }
+  ck_assert_uint_eq(cases, 46);
+  ck_assert_ptr_eq(line, output + output_size);
+  free(input);
+  free(output);
+}

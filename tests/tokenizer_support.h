@@ -39,4 +39,8 @@ void letter_vocabulary(owned *vocabulary);
 /* Fails the test unless `text` encodes to exactly these ids. */
 void ck_encodes(const opened *with, const char *text, unsigned flags, const uint32_t *ids, size_t count);
 
+/* Fails the test unless the texts of llama.cpp's test vectors VECTORS.inp become the ids of VECTORS.out, a line for
+ * each, and these the texts again. Both are shared files. */
+void ck_vectors(const tq_tokenizer *tokenizer, const char *vectors);
+
 #endif
