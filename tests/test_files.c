@@ -79,6 +79,23 @@ static tq_status write_tree(const char *path, tq_error *error) {
   return status;
 }
 
+/* Runs `make` in a child that ends without cleaning up after itself. */
+static void in_dying_child(void (*make)(const char *path), const char *path) {
+  pid_t child = fork();
+  ck_assert(child >= 0);
+  if (child == 0) {
+    make(path);
+    _exit(0);
+  }
+  int status;
+  ck_assert(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void leave_file(const char *path) {
+  tq_output *output;
+  if (tq_output_create(path, &output, NULL) || tq_output_zeros(output, 1000000, NULL)) _exit(1);
+}
+
 /* ---- reading ---- */
 
 START_TEST(mapping_shows_the_file) {
@@ -104,8 +121,8 @@ START_TEST(only_regular_files_are_read) {
   ck_assert(mkfifo(pipe_path, 0666) == 0);
   const char *others[] = {temporary_folder(), pipe_path, "/dev/null"};
   for (int i = 0; i < 3; i++) {
-    ck_fails(tq_mapping_open(others[i], &mapping, error), TQ_ERROR_SYSTEM, "not a regular file");
-    ck_fails(tq_input_open(others[i], &input, error), TQ_ERROR_SYSTEM, "not a regular file");
+    ck_fails(tq_mapping_open(others[i], &mapping, error), TQ_ERROR_USAGE, "not a regular file");
+    ck_fails(tq_input_open(others[i], &input, error), TQ_ERROR_USAGE, "not a regular file");
   }
   ck_fails(tq_mapping_open("/no/such\nfile", &mapping, error), TQ_ERROR_SYSTEM,
            "/no/such\\x0Afile: cannot open: No such file or directory");
@@ -274,6 +291,64 @@ START_TEST(targets_that_cannot_be_are_refused_early) {
 }
 END_TEST
 
+/* Fails for the target with the status and part of the message, made or only checked. */
+static void check_refused(const char *path, tq_status status, const char *part) {
+  tq_output *output;
+  ck_fails(tq_output_create(path, &output, error), status, part);
+  ck_fails(tq_output_check(path, error), status, part);
+}
+
+START_TEST(links_are_kept_and_what_they_lead_to_is_replaced) {
+  const char *folder = place("linked"), *other = place("linked-to"), *link = inside(folder, "link");
+  struct stat status;
+  write_file(inside(other, "file"), "old", 3);
+  ck_assert(symlink("../linked-to/file", inside(folder, "second")) == 0 && symlink("second", link) == 0);
+  in_dying_child(leave_file, inside(other, "file"));
+  ck_ok(tq_output_check(link, error));
+  ck_ok(write_text(link, "new", error));
+  ck_assert(lstat(link, &status) == 0 && S_ISLNK(status.st_mode));
+  ck_assert(lstat(inside(folder, "second"), &status) == 0 && S_ISLNK(status.st_mode));
+  check_contents(inside(other, "file"), "new");
+  ck_assert_int_eq(entries(folder), 2);
+  ck_assert_int_eq(entries(other), 1);
+}
+END_TEST
+
+START_TEST(links_to_no_file_are_refused) {
+  const char *folder = place("misled");
+  static const char *const links[][3] = {{"broken", "none", "leads nowhere"},
+                                         {"folder", ".", "is a folder"},
+                                         {"pipe-link", "pipe", "not a regular file"},
+                                         {"process", "/proc/self/status", "which is not replaced"}};
+  ck_assert(mkfifo(inside(folder, "pipe"), 0666) == 0);
+  for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+    const char *path = inside(folder, links[i][0]);
+    struct stat status;
+    if (links[i][1][0] == '/' && access(links[i][1], F_OK) != 0) continue;
+    ck_assert(symlink(links[i][1], path) == 0);
+    check_refused(path, TQ_ERROR_USAGE, links[i][2]);
+    ck_assert(lstat(path, &status) == 0 && S_ISLNK(status.st_mode));
+  }
+}
+END_TEST
+
+START_TEST(reasons_of_the_system_are_told) {
+  const char *folder = place("reasons"), *circle = inside(folder, "circle");
+  char name[300] = "";
+  tq_path_kind kind;
+  ck_assert(symlink("circle", circle) == 0);
+  memset(name, 'x', sizeof name - 1);
+  const char *paths[] = {circle, inside(folder, name)};
+  static const char *const reasons[] = {"Too many levels of symbolic links", "File name too long"};
+  for (int i = 0; i < 2; i++) {
+    check_refused(paths[i], TQ_ERROR_SYSTEM, reasons[i]);
+    ck_fails(tq_path_identify(paths[i], &kind, error), TQ_ERROR_SYSTEM, reasons[i]);
+  }
+  ck_ok(tq_path_identify(inside(folder, "none"), &kind, error));
+  ck_assert_int_eq(kind, TQ_PATH_MISSING);
+}
+END_TEST
+
 START_TEST(one_target_is_written_once_at_a_time) {
   const char *folder = place("twice"), *path = inside(folder, "file");
   tq_output *first, *second;
@@ -343,23 +418,6 @@ END_TEST
 
 /* ---- what dead processes left ---- */
 
-/* Runs `make` in a child that ends without cleaning up after itself. */
-static void in_dying_child(void (*make)(const char *path), const char *path) {
-  pid_t child = fork();
-  ck_assert(child >= 0);
-  if (child == 0) {
-    make(path);
-    _exit(0);
-  }
-  int status;
-  ck_assert(waitpid(child, &status, 0) == child && status == 0);
-}
-
-static void leave_file(const char *path) {
-  tq_output *output;
-  if (tq_output_create(path, &output, NULL) || tq_output_zeros(output, 1000000, NULL)) _exit(1);
-}
-
 static void leave_folder(const char *path) {
   tq_output_folder *folder;
   tq_output *output;
@@ -378,6 +436,33 @@ START_TEST(next_run_removes_what_a_dead_process_left) {
   in_dying_child(leave_folder, inside(folder, "other"));
   ck_ok(write_text(inside(folder, "other"), "x", error)); /* a file where a folder was meant to be */
   ck_assert_int_eq(entries(folder), 3);
+}
+END_TEST
+
+static void leave_scratch(const char *path) {
+  tq_scratch *scratch;
+  if (tq_scratch_create(path, &scratch, NULL)) _exit(1);
+  write_file(inside(tq_scratch_path(scratch), "model.tq"), "x", 1);
+}
+
+START_TEST(scratch_folders_go_with_their_run) {
+  const char *folder = place("scratch"), *path = inside(folder, "model");
+  tq_scratch *scratch;
+  write_file(inside(folder, "model.between"), "the user's", 10);
+  in_dying_child(leave_scratch, path);
+  ck_assert_int_eq(entries(folder), 2);
+  ck_ok(tq_scratch_create(inside(folder, "model/"), &scratch, error));
+  ck_assert_int_eq(entries(folder), 2);
+  ck_assert_int_eq(entries(tq_scratch_path(scratch)), 0);
+  write_file(inside(tq_scratch_path(scratch), "model.tq"), "x", 1);
+  tq_scratch_clean(path); /* the living stay */
+  ck_assert_int_eq(entries(tq_scratch_path(scratch)), 1);
+  tq_scratch_remove(scratch);
+  tq_scratch_remove(NULL);
+  in_dying_child(leave_scratch, path);
+  tq_scratch_clean(path);
+  ck_assert_int_eq(entries(folder), 1);
+  ck_fails(tq_scratch_create(inside(folder, "none/x"), &scratch, error), TQ_ERROR_SYSTEM, "none/x: cannot create");
 }
 END_TEST
 
@@ -647,12 +732,16 @@ static Suite *file_suite(void) {
       target_is_unchanged_until_the_commit,
       output_follows_the_umask,
       targets_that_cannot_be_are_refused_early,
+      links_are_kept_and_what_they_lead_to_is_replaced,
+      links_to_no_file_are_refused,
+      reasons_of_the_system_are_told,
       one_target_is_written_once_at_a_time,
       a_lost_write_is_never_committed,
       folder_appears_whole,
       folder_does_not_replace_what_came_meanwhile,
       folder_checks_its_names,
       next_run_removes_what_a_dead_process_left,
+      scratch_folders_go_with_their_run,
       own_number_from_a_former_life_is_removed,
       temporaries_of_the_living_stay,
       only_temporaries_are_removed,

@@ -41,11 +41,24 @@ void tq_mapping_close(tq_mapping *mapping) {
 
 /* ---- names ---- */
 
-tq_path_kind tq_path_examine(const char *path) {
+tq_status tq_path_identify(const char *path, tq_path_kind *kind, tq_error *error) {
   struct stat status;
-  if (stat(path, &status) < 0) return errno == ENOENT || errno == ENOTDIR ? TQ_PATH_MISSING : TQ_PATH_OTHER;
-  if (S_ISREG(status.st_mode)) return TQ_PATH_FILE;
-  return S_ISDIR(status.st_mode) ? TQ_PATH_FOLDER : TQ_PATH_OTHER;
+  *kind = TQ_PATH_OTHER;
+  if (stat(path, &status) == 0) {
+    if (S_ISREG(status.st_mode)) *kind = TQ_PATH_FILE;
+    if (S_ISDIR(status.st_mode)) *kind = TQ_PATH_FOLDER;
+    return TQ_OK;
+  }
+  if (errno != ENOENT && errno != ENOTDIR) return tq_fail_system(error, path, "examine");
+  *kind = TQ_PATH_MISSING;
+  return TQ_OK;
+}
+
+tq_path_kind tq_path_examine(const char *path) {
+  tq_path_kind kind;
+  tq_error ignored;
+  tq_path_identify(path, &kind, &ignored);
+  return kind;
 }
 
 bool tq_relative_name_is_safe(const char *name) {
@@ -58,6 +71,20 @@ bool tq_relative_name_is_safe(const char *name) {
     component += length;
     if (!*component) return true;
   }
+}
+
+int tq_compare_paths(const char *a, const char *b) {
+  while (*a && *a == *b) {
+    a++;
+    b++;
+  }
+  int left = *a == '/' ? 1 : *a ? (unsigned char)*a + 1 : 0, right = *b == '/' ? 1 : *b ? (unsigned char)*b + 1 : 0;
+  return left - right;
+}
+
+bool tq_path_lies_below(const char *name, const char *folder) {
+  size_t size = strlen(folder);
+  return strncmp(name, folder, size) == 0 && name[size] == '/';
 }
 
 /* ---- listing ---- */
@@ -160,9 +187,4 @@ tq_status tq_list_folder(const char *path, char ***names, size_t *count, tq_erro
 void tq_free_names(char **names, size_t count) {
   for (size_t i = 0; i < count; i++) tq_free(names[i]);
   tq_free(names);
-}
-
-tq_status tq_remove_file(const char *path, tq_error *error) {
-  if (unlink(path) == 0 || errno == ENOENT) return TQ_OK;
-  return tq_fail_system(error, path, "remove");
 }

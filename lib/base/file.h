@@ -50,15 +50,21 @@ tq_status tq_input_read(tq_input *input, uint64_t offset, void *buffer, size_t s
 /* All of an input that is at most `limit` bytes long, in memory owned by the caller (tq_free), with a NUL behind it. */
 tq_status tq_input_read_all(tq_input *input, size_t limit, char **data, size_t *size, tq_error *error);
 
+/* All that a stream gives until its end, at most `limit` bytes, in memory owned by the caller (tq_free), with a NUL
+ * behind it. `path` may name a pipe or a device; "-" is standard input. */
+tq_status tq_stream_read_all(const char *path, size_t limit, char **data, size_t *size, tq_error *error);
+
 void tq_input_close(tq_input *input); /* NULL is allowed */
 
 /* ---- an output: NAME.tmp-PID beside the target, renamed to it when complete ---- */
 
 typedef struct tq_output tq_output;
 
-/* Starts a file that will replace `path`. Temporaries of the same name left by processes that are dead are
- * removed first. */
+/* Starts a file that will replace `path`, or what it leads to when it is a symbolic link. Temporaries of the same name
+ * left by processes that are dead are removed first. */
 tq_status tq_output_create(const char *path, tq_output **output, tq_error *error);
+/* Fails as tq_output_create would for a target that a file cannot replace, and makes nothing. */
+tq_status tq_output_check(const char *path, tq_error *error);
 tq_status tq_output_write(tq_output *output, const void *data, size_t size, tq_error *error);
 tq_status tq_output_zeros(tq_output *output, uint64_t size, tq_error *error);
 /* Overwrites bytes written before; the position stays. */
@@ -73,20 +79,31 @@ void tq_output_abandon(tq_output *output);
 
 typedef struct tq_output_folder tq_output_folder;
 tq_status tq_output_folder_create(const char *path, tq_output_folder **folder, tq_error *error);
+/* Fails as tq_output_folder_create would for a name that is taken, and makes nothing. */
+tq_status tq_output_folder_check(const char *path, tq_error *error);
 /* Starts the file `relative` (components without "..", parents are made) inside the folder. It is ended by
  * tq_output_commit or tq_output_abandon, before the folder is. */
 tq_status tq_output_folder_file(tq_output_folder *folder, const char *relative, tq_output **output, tq_error *error);
 tq_status tq_output_folder_commit(tq_output_folder *folder, tq_error *error);
 void tq_output_folder_abandon(tq_output_folder *folder);
 
-/* Removes a file; one that is not there is no error. */
-tq_status tq_remove_file(const char *path, tq_error *error);
+/* ---- a scratch folder, TARGET.between.tmp-PID/, for what is made on the way to a target ---- */
+
+typedef struct tq_scratch tq_scratch;
+tq_status tq_scratch_create(const char *target, tq_scratch **scratch, tq_error *error);
+const char *tq_scratch_path(const tq_scratch *scratch);
+/* Removes the folder with all that is in it; NULL is allowed. */
+void tq_scratch_remove(tq_scratch *scratch);
+/* Removes the target's scratch folders left by processes that are dead. */
+void tq_scratch_clean(const char *target);
 
 /* ---- listing ---- */
 
 typedef enum tq_path_kind { TQ_PATH_MISSING, TQ_PATH_FILE, TQ_PATH_FOLDER, TQ_PATH_OTHER } tq_path_kind;
 /* What `path` names, symbolic links followed. */
 tq_path_kind tq_path_examine(const char *path);
+/* The same, where the system's reason not to tell (a circle of links, too long a name) is a failure. */
+tq_status tq_path_identify(const char *path, tq_path_kind *kind, tq_error *error);
 
 /* The regular files below `path` (symbolic links to files followed, names starting with '.' left out, links to
  * folders not entered), as '/'-separated relative names sorted bytewise. Freed by tq_free_names. */
@@ -96,5 +113,11 @@ void tq_free_names(char **names, size_t count);
 /* True when a relative name is safe to create below a folder: not empty, not absolute, no "..", "." or empty
  * component, no NUL or control character, no backslash. */
 bool tq_relative_name_is_safe(const char *name);
+
+/* Orders relative names so that what lies below a folder follows the folder's own name at once: bytewise, '/' before
+ * all other bytes. */
+int tq_compare_paths(const char *a, const char *b);
+/* True when `name` lies below `folder`. */
+bool tq_path_lies_below(const char *name, const char *folder);
 
 #endif

@@ -2,12 +2,15 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/system.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { STREAM_STEP = 64 << 10 };
 
 struct tq_input {
   char *name;
@@ -124,6 +127,39 @@ tq_status tq_input_read_all(tq_input *input, size_t limit, char **data, size_t *
   }
   *data = all;
   *size = total;
+  return TQ_OK;
+}
+
+/* ---- streams ---- */
+
+static tq_status read_stream(int descriptor, const char *name, size_t limit, tq_buffer *all, tq_error *error) {
+  char piece[STREAM_STEP];
+  tq_status status = TQ_OK;
+  while (!status) {
+    ssize_t count = tq_fault(TQ_OPERATION_READ) ? (errno = EIO, -1) : read(descriptor, piece, sizeof piece);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return tq_fail_system(error, name, "read");
+    if (count == 0) break;
+    if ((size_t)count > limit - all->size)
+      return tq_fail(error, TQ_ERROR_USAGE, "%s: more than %zu bytes", name, limit);
+    status = tq_buffer_append(all, piece, (size_t)count, error);
+  }
+  return status ? status : tq_buffer_append(all, "", 1, error);
+}
+
+tq_status tq_stream_read_all(const char *path, size_t limit, char **data, size_t *size, tq_error *error) {
+  bool standard = strcmp(path, "-") == 0;
+  int descriptor = standard ? STDIN_FILENO : tq_system_open(AT_FDCWD, path, O_RDONLY | O_NOCTTY, 0);
+  if (descriptor < 0) return tq_fail_system(error, path, "open");
+  tq_buffer all = {0};
+  tq_status status = read_stream(descriptor, standard ? "standard input" : path, limit, &all, error);
+  if (!standard) close(descriptor);
+  if (status) {
+    tq_buffer_free(&all);
+    return status;
+  }
+  *data = (char *)all.data;
+  *size = all.size - 1;
   return TQ_OK;
 }
 

@@ -96,3 +96,14 @@ void *tq_hook_malloc(size_t size) { return tq_fault(TQ_OPERATION_ALLOCATE) ? NUL
 void *tq_hook_realloc(void *pointer, size_t size) {
   return tq_fault(TQ_OPERATION_ALLOCATE) ? NULL : realloc(pointer, size ? size : 1);
 }
+
+void *tq_hook_zlib_allocate(void *opaque, unsigned count, unsigned size) {
+  (void)opaque;
+  size_t bytes;
+  return __builtin_mul_overflow((size_t)count, (size_t)size, &bytes) ? NULL : tq_hook_malloc(bytes);
+}
+
+void tq_hook_zlib_free(void *opaque, void *pointer) {
+  (void)opaque;
+  tq_free(pointer);
+}

@@ -36,6 +36,9 @@ void tq_free(void *pointer);
  * PCRE2, zlib). The memory is freed by tq_free. */
 void *tq_hook_malloc(size_t size);
 void *tq_hook_realloc(void *pointer, size_t size);
+/* The same in zlib's own shape. */
+void *tq_hook_zlib_allocate(void *opaque, unsigned count, unsigned size);
+void tq_hook_zlib_free(void *opaque, void *pointer);
 
 /* Fault injection, for tests: when set, it is asked before each operation, and an operation that it answers
  * with true fails as the system would make it fail (ENOMEM, EIO). Set it only while no other thread is in the

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -63,8 +65,25 @@ static tq_status start_file(tq_output *output, tq_error *error) {
   return tq_fail_system(error, output->target.path, "create");
 }
 
+/* A link is kept, and what it leads to replaced: writes that path to `resolved` (PATH_MAX bytes), or an empty one when
+ * `path` is no link. The system's own places hold nothing that a file may replace. */
+static tq_status follow_link(const char *path, char *resolved, tq_error *error) {
+  struct stat status;
+  resolved[0] = 0;
+  if (lstat(path, &status) < 0 || !S_ISLNK(status.st_mode)) return TQ_OK;
+  if (!realpath(path, resolved)) {
+    if (errno != ENOENT) return tq_fail_system(error, path, "follow the link");
+    return tq_fail(error, TQ_ERROR_USAGE, "%s: is a symbolic link that leads nowhere", path);
+  }
+  if (strncmp(resolved, "/proc/", 6) != 0 && strncmp(resolved, "/dev/", 5) != 0) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_USAGE, "%s: leads to %s, which is not replaced", path, resolved);
+}
+
 static tq_status check_replaceable(const char *path, tq_error *error) {
-  switch (tq_path_examine(path)) {
+  tq_path_kind kind;
+  tq_status status = tq_path_identify(path, &kind, error);
+  if (status) return status;
+  switch (kind) {
   case TQ_PATH_FOLDER:
     return tq_fail(error, TQ_ERROR_USAGE, "%s: is a folder, and a file cannot replace it", path);
   case TQ_PATH_OTHER:
@@ -74,11 +93,29 @@ static tq_status check_replaceable(const char *path, tq_error *error) {
   }
 }
 
+/* Fills *target for the file that is to be replaced; free it in every case. */
+static tq_status find_target(const char *path, tq_target *target, tq_error *error) {
+  char resolved[PATH_MAX];
+  tq_status status = tq_target_resolve(path, target, error);
+  if (!status) status = follow_link(target->path, resolved, error);
+  if (!status && resolved[0]) {
+    tq_target_free(target);
+    status = tq_target_resolve(resolved, target, error);
+  }
+  return status ? status : check_replaceable(target->path, error);
+}
+
+tq_status tq_output_check(const char *path, tq_error *error) {
+  tq_target target;
+  tq_status status = find_target(path, &target, error);
+  tq_target_free(&target);
+  return status;
+}
+
 static tq_status prepare_file(const char *path, tq_output *output, tq_error *error) {
   if (path[0] && path[strlen(path) - 1] == '/')
     return tq_fail(error, TQ_ERROR_USAGE, "%s: names a folder, not a file", path);
-  tq_status status = tq_target_resolve(path, &output->target, error);
-  if (!status) status = check_replaceable(path, error);
+  tq_status status = find_target(path, &output->target, error);
   if (status) return status;
   tq_target_clean(&output->target);
   status = start_file(output, error);
@@ -222,26 +259,42 @@ static void free_folder(tq_output_folder *folder) {
   tq_free(folder);
 }
 
-static tq_status fail_exists(const tq_output_folder *folder, tq_error *error) {
-  return tq_fail(error, TQ_ERROR_USAGE, "%s: exists, and a folder is only made under a new name", folder->target.path);
+static tq_status fail_exists(const char *path, tq_error *error) {
+  return tq_fail(error, TQ_ERROR_USAGE, "%s: exists, and a folder is only made under a new name", path);
 }
 
-static tq_status prepare_folder(const char *path, tq_output_folder *folder, tq_error *error) {
-  tq_status status = tq_target_resolve(path, &folder->target, error);
-  if (status) return status;
+static tq_status find_new(const char *path, tq_target *target, tq_error *error) {
   struct stat existing;
-  if (lstat(folder->target.path, &existing) == 0) return fail_exists(folder, error);
-  tq_target_clean(&folder->target);
-  if (tq_system_make_folder(folder->target.temporary) < 0) {
+  tq_status status = tq_target_resolve(path, target, error);
+  if (status) return status;
+  return lstat(target->path, &existing) == 0 ? fail_exists(target->path, error) : TQ_OK;
+}
+
+tq_status tq_output_folder_check(const char *path, tq_error *error) {
+  tq_target target;
+  tq_status status = find_new(path, &target, error);
+  tq_target_free(&target);
+  return status;
+}
+
+/* Makes the target's temporary folder and locks it; messages are about `path`. */
+static tq_status make_temporary(const tq_target *target, const char *path, int *descriptor, tq_error *error) {
+  tq_target_clean(target);
+  if (tq_system_make_folder(target->temporary) < 0) {
     if (errno == EEXIST) return tq_fail(error, TQ_ERROR_SYSTEM, "%s: is being written already", path);
     return tq_fail_system(error, path, "create");
   }
-  status = open_folder(folder->target.temporary, &folder->descriptor, error);
+  tq_status status = open_folder(target->temporary, descriptor, error);
   if (status)
-    tq_temporary_remove_folder(folder->target.temporary);
+    tq_temporary_remove_folder(target->temporary);
   else
-    tq_temporary_lock(folder->descriptor);
+    tq_temporary_lock(*descriptor);
   return status;
+}
+
+static tq_status prepare_folder(const char *path, tq_output_folder *folder, tq_error *error) {
+  tq_status status = find_new(path, &folder->target, error);
+  return status ? status : make_temporary(&folder->target, path, &folder->descriptor, error);
 }
 
 tq_status tq_output_folder_create(const char *path, tq_output_folder **folder, tq_error *error) {
@@ -320,7 +373,7 @@ static tq_status move_into_place(const tq_output_folder *folder, tq_error *error
   if (tq_system_rename_new(folder->target.temporary, folder->target.path) == 0)
     status = sync_folder(parent, folder->target.folder, error);
   else if (errno == EEXIST)
-    status = fail_exists(folder, error);
+    status = fail_exists(folder->target.path, error);
   else
     status = tq_fail_system(error, folder->target.path, "rename the complete folder to it");
   close(parent);
@@ -341,4 +394,55 @@ void tq_output_folder_abandon(tq_output_folder *folder) {
   if (!folder) return;
   tq_temporary_remove_folder(folder->target.temporary);
   free_folder(folder);
+}
+
+/* ---- a scratch folder ---- */
+
+struct tq_scratch {
+  tq_target target;
+  int descriptor; /* of the temporary, holding the lock */
+};
+
+static tq_status find_scratch(const char *target, tq_target *scratch, tq_error *error) {
+  size_t length = strlen(target);
+  while (length > 1 && target[length - 1] == '/') length--;
+  *scratch = (tq_target){0};
+  char *copy = tq_copy_string(target, length, error);
+  char *name = copy ? tq_format_string(error, "%s.between", copy) : NULL;
+  tq_free(copy);
+  if (!name) return TQ_ERROR_SYSTEM;
+  tq_status status = tq_target_resolve(name, scratch, error);
+  tq_free(name);
+  return status;
+}
+
+tq_status tq_scratch_create(const char *target, tq_scratch **scratch, tq_error *error) {
+  tq_scratch *created = tq_allocate(1, sizeof *created, error);
+  if (!created) return TQ_ERROR_SYSTEM;
+  tq_status status = find_scratch(target, &created->target, error);
+  if (!status) status = make_temporary(&created->target, target, &created->descriptor, error);
+  if (status) {
+    tq_target_free(&created->target);
+    tq_free(created);
+    return status;
+  }
+  *scratch = created;
+  return TQ_OK;
+}
+
+const char *tq_scratch_path(const tq_scratch *scratch) { return scratch->target.temporary; }
+
+void tq_scratch_remove(tq_scratch *scratch) {
+  if (!scratch) return;
+  tq_temporary_remove_folder(scratch->target.temporary);
+  close(scratch->descriptor);
+  tq_target_free(&scratch->target);
+  tq_free(scratch);
+}
+
+void tq_scratch_clean(const char *target) {
+  tq_error ignored;
+  tq_target scratch;
+  if (find_scratch(target, &scratch, &ignored) == TQ_OK) tq_target_clean(&scratch);
+  tq_target_free(&scratch);
 }

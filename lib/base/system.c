@@ -107,7 +107,7 @@ tq_status tq_system_open_regular(const char *path, int *descriptor, uint64_t *si
   if (fstat(opened, &status) < 0)
     result = tq_fail_system(error, path, "examine");
   else if (!S_ISREG(status.st_mode))
-    result = tq_fail(error, TQ_ERROR_SYSTEM, "%s: not a regular file", path);
+    result = tq_fail(error, TQ_ERROR_USAGE, "%s: not a regular file", path);
   if (result) {
     close(opened);
     return result;
