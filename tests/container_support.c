@@ -243,6 +243,51 @@ void reseal(image file) {
   reseal_header(file);
 }
 
+/* The record of a tensor in the directory. */
+static uint8_t *tensor_record(image file, uint64_t index) {
+  return section_bytes(file, "tensors") + TQ_DIRECTORY_HEADER_SIZE + index * TQ_TENSOR_RECORD_SIZE;
+}
+
+void reseal_weights(image file) {
+  const uint8_t *directory = section_bytes(file, "tensors");
+  uint64_t count = tq_load_u64(directory + TQ_DIRECTORY_TENSOR_COUNT),
+           parts = tq_load_u64(directory + TQ_DIRECTORY_PART_COUNT);
+  const char *strings = (const char *)tensor_record(file, count) + parts * TQ_PART_RECORD_SIZE;
+  const char **roles = calloc(count + 1, sizeof *roles);
+  uint8_t(*digests)[16] = calloc(count + 1, sizeof *digests);
+  ck_assert(roles != NULL && digests != NULL);
+  for (uint64_t i = 0; i < count; i++) {
+    roles[i] = strings + tq_load_u32(tensor_record(file, i) + TQ_TENSOR_ROLE);
+    memcpy(digests[i], tensor_record(file, i) + TQ_TENSOR_CONTENT_DIGEST, 16);
+  }
+  ck_ok(tq_weights_digest(roles, (const uint8_t(*)[16])digests, count,
+                          section_bytes(file, "digests") + TQ_DIGESTS_WEIGHTS, error));
+  free(digests), free(roles);
+  reseal(file);
+}
+
+void reseal_contents(image file) {
+  tq_file *opened;
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_HEADER, &opened, error));
+  for (size_t i = 0; i < tq_file_tensor_count(opened); i++) {
+    const tq_tensor *tensor = tq_file_tensor(opened, i);
+    float *values = malloc((size_t)tensor->elements * sizeof *values);
+    ck_assert(values != NULL);
+    if (tq_tensor_decode(opened, i, 0, tensor->rows, values, NULL) == TQ_OK) {
+      tq_content_hash *hash;
+      tq_digest digest;
+      ck_ok(tq_content_hash_create(tensor->shape, tensor->dimensions, &hash, error));
+      tq_content_hash_update(hash, values, tensor->elements);
+      tq_content_hash_final(hash, &digest);
+      tq_content_hash_destroy(hash);
+      memcpy(tensor_record(file, i) + TQ_TENSOR_CONTENT_DIGEST, digest.bytes, sizeof digest.bytes);
+    }
+    free(values);
+  }
+  tq_file_close(opened);
+  reseal_weights(file);
+}
+
 tq_status try_open(image file, tq_verify verify, tq_error *error) {
   tq_file *opened = NULL;
   tq_status status = tq_file_open_memory("image.tq", file.data, file.size, verify, &opened, error);

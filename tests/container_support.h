@@ -48,6 +48,10 @@ uint8_t *section_bytes(image file, const char *name);
 
 /* Makes every hash right again, as far as offsets and sizes lie inside the file. */
 void reseal(image file);
+/* The same, after the weights digest was computed anew from the content digests. */
+void reseal_weights(image file);
+/* The same, after the content digest of every tensor that can be decoded was computed anew too. */
+void reseal_contents(image file);
 /* Only the header's checksum. */
 void reseal_header(image file);
 

@@ -434,6 +434,39 @@ START_TEST(duplicate_attachments) {
 }
 END_TEST
 
+/* A file of that name would stand where the folder of the other must be. */
+START_TEST(attachments_that_are_folders_too) {
+  attachments at = open_attachments();
+  uint8_t *second = at.record + TQ_ATTACHMENT_RECORD_SIZE;
+  char *file = (char *)at.names + tq_load_u32(at.record + TQ_ATTACHMENT_NAME);
+  char *fragment = (char *)at.names + tq_load_u32(second + TQ_ATTACHMENT_NAME);
+  ck_assert_str_eq(file, "config.json");
+  memcpy(file, "model.g/uf!", 11);
+  memcpy(fragment, "model.g", 8);
+  tq_store_u32(second + TQ_ATTACHMENT_KIND, TQ_ATTACHMENT_FILE);
+  reseal(at.file);
+  ck_fails(try_open(at.file, TQ_VERIFY_HEADER, error), TQ_ERROR_CORRUPT,
+           "model.g is both a file and the folder of model.g/uf!");
+  free(at.file.data);
+}
+END_TEST
+
+/* Comparing each attachment with all of its name would take minutes. */
+START_TEST(many_attachments_of_one_name) {
+  enum { COUNT = 60000 };
+  static const uint8_t no_digest[16];
+  const char *path = temporary_path("many.tq");
+  tq_writer *writer;
+  tq_file *file;
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  for (uint32_t i = 0; i < COUNT; i++) ck_ok(put_attachment(writer, "a", i, "", 0, 1, error));
+  ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
+  ck_ok(tq_file_open(path, TQ_VERIFY_HEADER, &file, error));
+  ck_assert_uint_eq(tq_file_attachment_count(file), COUNT);
+  tq_file_close(file);
+}
+END_TEST
+
 static tq_status count_bytes(void *context, const void *data, size_t size, tq_error *error) {
   (void)data, (void)error;
   *(size_t *)context += size;
@@ -553,6 +586,8 @@ int main(void) {
   TCase *attached = tcase_create("attachments");
   tcase_add_test(attached, attachment_rules_are_checked);
   tcase_add_test(attached, duplicate_attachments);
+  tcase_add_test(attached, attachments_that_are_folders_too);
+  tcase_add_test(attached, many_attachments_of_one_name);
   tcase_add_test(attached, attachments_that_lie);
   tcase_add_test(attached, attachments_with_a_wrong_end);
   suite_add_tcase(suite, attached);

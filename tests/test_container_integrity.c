@@ -2,10 +2,12 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "container/layout.h"
+#include "ternary/ternary.h"
 #include "tests/container_support.h"
 #include "tests/support.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- every bit ---- */
@@ -187,6 +189,94 @@ END_TEST
 
 /* ---- verify after opening ---- */
 
+/* What resealed files say of their tensors is compared with what they hold. */
+static void ck_content(image file, const char *message) {
+  tq_file *opened;
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_LAZY, &opened, error));
+  ck_ok(tq_file_verify(opened, error));
+  if (message)
+    ck_fails(tq_file_verify_content(opened, error), TQ_ERROR_CORRUPT, message);
+  else
+    ck_ok(tq_file_verify_content(opened, error));
+  tq_file_close(opened);
+  free(file.data);
+}
+
+START_TEST(content_is_verified) {
+  image file = sample_image(TQ_HASH_XXH3_128), changed;
+  reseal_contents(file);
+  ck_content(copy_image(file), NULL);
+  tq_file *opened;
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_FULL, &opened, error));
+  for (size_t i = 0; i < SAMPLE_TENSORS; i++) {
+    const tq_tensor *tensor = tq_file_tensor(opened, i);
+    bool checked = strcmp(tensor->role, "odd") != 0 && strcmp(tensor->role, "layers.0.o") != 0;
+    bool trits = tensor->parts[0].encoding == TQ_TERNARY_BASE3;
+    char message[128];
+    snprintf(message, sizeof message, "tensor %s: its content digest is not that of its weights", tensor->role);
+    changed = copy_image(file);
+    section_bytes(changed,
+                  "tensors")[TQ_DIRECTORY_HEADER_SIZE + i * TQ_TENSOR_RECORD_SIZE + TQ_TENSOR_CONTENT_DIGEST] ^= 1;
+    reseal_weights(changed);
+    ck_content(changed, checked ? message : NULL);
+    changed = copy_image(file);
+    changed.data[tensor->data_offset] = 1; /* which is no base-3 number */
+    reseal(changed);
+    ck_content(changed, trits ? "tensor layers.0.q: row 0: byte 0 is no ternary code" : checked ? message : NULL);
+    if (!trits) continue;
+    changed = copy_image(file);
+    uint8_t *counts = section_bytes(changed, "tensors") + TQ_DIRECTORY_HEADER_SIZE + i * TQ_TENSOR_RECORD_SIZE +
+                      TQ_TENSOR_TRIT_COUNTS;
+    tq_store_u64(counts, tq_load_u64(counts) + 1);
+    tq_store_u64(counts + 8, tq_load_u64(counts + 8) - 1);
+    reseal(changed);
+    ck_content(changed, "tensor layers.0.q: its trit counts are not those of its codes");
+  }
+  tq_file_close(opened);
+  free(file.data);
+}
+END_TEST
+
+/* Rows longer than what is decoded at once, with groups that do not divide it: the digest is that of whole rows. */
+START_TEST(content_of_long_rows) {
+  enum { ROWS = 2, COLUMNS = 40013, GROUP = 96 };
+  static const uint32_t encodings[] = {TQ_TERNARY_2BIT, TQ_TERNARY_BASE3};
+  static const uint64_t shape[] = {ROWS, COLUMNS}, none[4];
+  static int8_t trits[COLUMNS];
+  static uint8_t codes[ROWS * COLUMNS], scales[ROWS * (COLUMNS / GROUP + 1) * 4], bytes[16];
+  uint64_t state = 11;
+  for (size_t i = 0; i < sizeof scales / 4; i++) tq_store_f32(scales + 4 * i, random_float(&state));
+  for (int k = 0; k < 3; k++) { /* two ternary codes, and integers */
+    uint64_t counts[4] = {0}, row_bytes = k < 2 ? tq_trit_row_bytes(encodings[k], COLUMNS) : COLUMNS;
+    for (uint64_t row = 0; row < ROWS; row++) {
+      for (size_t i = 0; i < COLUMNS; i++) trits[i] = (int8_t)((int)(random_u64(&state) % 3) - 1);
+      if (k == 2) {
+        memcpy(codes + row * row_bytes, trits, COLUMNS);
+        continue;
+      }
+      tq_trits_pack(encodings[k], trits, COLUMNS, codes + row * row_bytes);
+      tq_trits_count(trits, COLUMNS, counts);
+    }
+    const part_bytes parts[] = {
+        {{.kind = TQ_PART_VALUES, .encoding = k < 2 ? encodings[k] : TQ_I8, .size = ROWS * row_bytes}, codes},
+        {{.kind = TQ_PART_SCALES,
+          .encoding = TQ_F32,
+          .granularity = TQ_PER_GROUP,
+          .group = GROUP,
+          .size = sizeof scales},
+         scales}};
+    const char *path = temporary_path("long.tq");
+    tq_writer *writer;
+    ck_ok(tq_writer_create(path, 0, &writer, error));
+    ck_ok(put_tensor(writer, "long", 2, shape, parts, 2, k < 2 ? counts : none, error));
+    ck_ok(tq_writer_finish(writer, bytes, bytes, error));
+    image file = load_image(path);
+    reseal_contents(file);
+    ck_content(file, NULL);
+  }
+}
+END_TEST
+
 START_TEST(verify_looks_at_everything_again) {
   image file = sample_image(0);
   tq_file *opened;
@@ -246,6 +336,8 @@ int main(void) {
   tcase_add_test(damage, every_truncation_is_detected);
   tcase_add_test(damage, truncation_with_a_right_header);
   tcase_add_test(damage, verify_looks_at_everything_again);
+  tcase_add_test(damage, content_is_verified);
+  tcase_add_test(damage, content_of_long_rows);
   suite_add_tcase(suite, damage);
   TCase *lazy = tcase_create("lazy");
   tcase_add_test(lazy, lazy_verification_waits_for_the_touch);

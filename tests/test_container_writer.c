@@ -65,6 +65,13 @@ static tq_status attachment_twice(tq_writer *writer, tq_error *error) {
   if (status == TQ_OK) status = put_attachment(writer, "a", TQ_ATTACHMENT_FILE, "", 0, 1, error);
   return status == TQ_OK ? put_floats(writer, "t", 1, 1, error) : status;
 }
+static tq_status attachment_as_file_and_folder(tq_writer *writer, tq_error *error) {
+  static const char *const names[] = {"a/b", "a!", "a"};
+  tq_status status = TQ_OK;
+  for (size_t i = 0; i < 3 && status == TQ_OK; i++)
+    status = put_attachment(writer, names[i], TQ_ATTACHMENT_FILE, "", 0, 1, error);
+  return status == TQ_OK ? put_floats(writer, "t", 1, 1, error) : status;
+}
 static tq_status attachment_outside(tq_writer *writer, tq_error *error) {
   return put_attachment(writer, "../a", TQ_ATTACHMENT_FILE, "", 0, 1, error);
 }
@@ -195,6 +202,7 @@ static const misuse misuses[] = {
     {attachment_not_ended, TQ_ERROR_USAGE, "the last attachment was not ended"},
     {attachments_in_two_runs, TQ_ERROR_USAGE, "section attachments: cannot be continued"},
     {attachment_twice, TQ_ERROR_CORRUPT, "duplicate attachment a"},
+    {attachment_as_file_and_folder, TQ_ERROR_CORRUPT, "a is both a file and the folder of a/b"},
     {attachment_outside, TQ_ERROR_CORRUPT, "attachment ../a: not a name to write a file by"},
     {attachment_with_odd_name, TQ_ERROR_CORRUPT, "attachment #a\\x0A: not a name"},
     {tensor_in_tensor, TQ_ERROR_USAGE, "tensor r: begun inside another"},

@@ -81,20 +81,25 @@ static tq_status read_attachment(tq_file *file, const attachment_index *cut, siz
   return tq_check_reserved(file, "section attachments", record + TQ_ATTACHMENT_ZERO, 8, error);
 }
 
-/* Names are unique among the attachments of one kind. */
-static tq_status check_names(const tq_file *file, tq_error *error) {
-  tq_index_entry *index = tq_allocate(file->attachment_count, sizeof *index, error);
-  if (!index) return TQ_ERROR_SYSTEM;
+/* What all of them inflate to is bounded by what they take, for programs write them out unasked. */
+static tq_status check_expansion(const tq_file *file, uint64_t stored, tq_error *error) {
+  uint64_t size = 0;
+  bool fits = true;
   for (size_t i = 0; i < file->attachment_count; i++)
-    index[i] = (tq_index_entry){file->attachments[i].attachment.name, i};
-  tq_index_sort(index, file->attachment_count);
-  tq_status status = TQ_OK;
-  for (size_t i = 0; i < file->attachment_count && status == TQ_OK; i++)
-    for (size_t k = i + 1; k < file->attachment_count && strcmp(index[i].name, index[k].name) == 0; k++)
-      if (file->attachments[index[i].index].attachment.kind == file->attachments[index[k].index].attachment.kind)
-        status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: section attachments: duplicate attachment %s", file->path,
-                         index[i].name);
-  tq_free(index);
+    fits = fits && tq_add_u64(size, file->attachments[i].attachment.size, &size);
+  if (fits && tq_attachments_are_bounded(size, stored)) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_CORRUPT,
+                 "%s: section attachments: %" PRIu64 " bytes would inflate to more than %d times as many and 64 MiB",
+                 file->path, stored, TQ_ATTACHMENTS_RATIO_LIMIT);
+}
+
+static tq_status check_names(const tq_file *file, tq_error *error) {
+  tq_attachment_name *names = tq_allocate(file->attachment_count, sizeof *names, error);
+  if (!names) return TQ_ERROR_SYSTEM;
+  for (size_t i = 0; i < file->attachment_count; i++)
+    names[i] = (tq_attachment_name){file->attachments[i].attachment.kind, file->attachments[i].attachment.name};
+  tq_status status = tq_attachment_names_check(file->path, names, file->attachment_count, error);
+  tq_free(names);
   return status;
 }
 
@@ -113,6 +118,7 @@ tq_status tq_attachments_read(tq_file *file, tq_error *error) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: section attachments: bytes that belong to no attachment", file->path);
   status = tq_check_reserved(file, "section attachments", file->known[TQ_SECTION_ATTACHMENTS]->data + end,
                              (size_t)(aligned - end), error);
+  if (status == TQ_OK) status = check_expansion(file, end, error);
   return status == TQ_OK ? check_names(file, error) : status;
 }
 

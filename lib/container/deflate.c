@@ -13,17 +13,6 @@ enum {
   LEVEL = 6
 };
 
-static void *zlib_allocate(void *opaque, uInt count, uInt size) {
-  (void)opaque;
-  uint64_t bytes;
-  return tq_multiply_u64(count, size, &bytes) && bytes <= SIZE_MAX ? tq_hook_malloc((size_t)bytes) : NULL;
-}
-
-static void zlib_free(void *opaque, void *pointer) {
-  (void)opaque;
-  tq_free(pointer);
-}
-
 /* ---- writing ---- */
 
 struct tq_deflater {
@@ -34,8 +23,8 @@ struct tq_deflater {
 tq_status tq_deflater_create(tq_deflater **deflater, tq_error *error) {
   tq_deflater *created = tq_allocate(1, sizeof *created, error);
   if (!created) return TQ_ERROR_SYSTEM;
-  created->stream.zalloc = zlib_allocate;
-  created->stream.zfree = zlib_free;
+  created->stream.zalloc = tq_hook_zlib_allocate;
+  created->stream.zfree = tq_hook_zlib_free;
   if (deflateInit(&created->stream, LEVEL) != Z_OK) {
     tq_free(created);
     return tq_fail(error, TQ_ERROR_SYSTEM, "out of memory for compression");
@@ -130,8 +119,8 @@ tq_status tq_inflate(const char *place, const uint8_t *stored, uint64_t stored_s
   state->stored = stored;
   state->stored_left = stored_size;
   state->left = size;
-  state->stream.zalloc = zlib_allocate;
-  state->stream.zfree = zlib_free;
+  state->stream.zalloc = tq_hook_zlib_allocate;
+  state->stream.zfree = tq_hook_zlib_free;
   tq_status status = TQ_OK;
   if (inflateInit(&state->stream) != Z_OK)
     status = tq_fail(error, TQ_ERROR_SYSTEM, "%s: out of memory for inflating", place);

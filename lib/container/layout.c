@@ -14,3 +14,8 @@ tq_known_section tq_section_by_name(const char *name) {
 uint64_t tq_section_alignment(const char *name) {
   return tq_section_by_name(name) == TQ_SECTION_DATA ? TQ_DATA_ALIGNMENT : TQ_ALIGNMENT;
 }
+
+bool tq_attachments_are_bounded(uint64_t size, uint64_t stored) {
+  const uint64_t allowance = TQ_ATTACHMENTS_ALLOWANCE;
+  return size <= allowance || (size - allowance - 1) / TQ_ATTACHMENTS_RATIO_LIMIT < stored;
+}

@@ -2,6 +2,7 @@
 #ifndef TQ_CONTAINER_LAYOUT_H
 #define TQ_CONTAINER_LAYOUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* ---- alignment ---- */
@@ -126,8 +127,15 @@ enum {
   TQ_TRAILER_SIZE = 32,
   TQ_ATTACHMENT_ALIGNMENT = 8,   /* of index and trailer */
   TQ_DEFLATE_RATIO_LIMIT = 1032, /* bytes that one byte of a deflate stream can stand for: 258 in two bits */
-  TQ_ATTACHMENT_NAME_LIMIT = 4096
+  TQ_ATTACHMENT_NAME_LIMIT = 4096,
+  /* All attachments inflate to at most 200 times what is stored and 64 MiB, as much as an archive may: what deflate
+   * could do, 1032 times, would let a file of some megabytes fill a disk. */
+  TQ_ATTACHMENTS_RATIO_LIMIT = 200,
+  TQ_ATTACHMENTS_ALLOWANCE = 64 << 20
 };
+
+/* True when the attachments together, `size` bytes inflated and `stored` deflated, keep to that limit. */
+bool tq_attachments_are_bounded(uint64_t size, uint64_t stored);
 
 /* ---- the sections that the container knows ---- */
 

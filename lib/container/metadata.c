@@ -1,13 +1,13 @@
 /* Key-values in GGUF's serialisation: a key (u64 length, bytes), a u32 type, a value; an array is a u32 item type, a
- * u64 count and the items. The index keeps where each key-value lies in the bytes, and a hash table of the keys. */
+ * u64 count and the items. The index keeps where each key-value lies in the bytes, and the keys sorted. */
 #include "tq/metadata.h"
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/memory.h"
 #include "base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
   MAX_KEY_SIZE = 65535,
@@ -33,8 +33,7 @@ typedef struct entry {
 struct tq_metadata {
   entry *entries;
   size_t count, capacity;
-  uint32_t *slots; /* by the hash of the key, open addressing: index + 1, or 0 */
-  size_t slot_mask;
+  const entry **sorted; /* by key */
 };
 
 /* ---- decoding of bytes that were validated ---- */
@@ -257,32 +256,33 @@ static tq_status check_key(parser *p, tq_error *error) {
 
 static tq_string entry_key(const entry *e) { return string_at(e->key); }
 
-static bool same_string(tq_string a, tq_string b) { return a.size == b.size && memcmp(a.data, b.data, a.size) == 0; }
-
-/* The slot where `key` is or would be. */
-static uint32_t *find_slot(const tq_metadata *metadata, tq_string key) {
-  size_t slot = (size_t)tq_hash_xxh3_64(key.data, key.size) & metadata->slot_mask;
-  while (metadata->slots[slot] && !same_string(entry_key(&metadata->entries[metadata->slots[slot] - 1]), key))
-    slot = (slot + 1) & metadata->slot_mask;
-  return &metadata->slots[slot];
+static int compare_strings(tq_string a, tq_string b) {
+  int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+  return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
-/* Builds the hash table, which finds duplicate keys. */
+static int compare_keys(const void *a, const void *b) {
+  const entry *const *x = a, *const *y = b;
+  return compare_strings(entry_key(*x), entry_key(*y));
+}
+
+static int compare_with_key(const void *key, const void *candidate) {
+  return compare_strings(*(const tq_string *)key, entry_key(*(const entry *const *)candidate));
+}
+
+/* Sorts the keys, which brings duplicates together. Not a hash table: whoever makes a file could choose keys that all
+ * meet in one slot. */
 static tq_status index_keys(tq_metadata *metadata, const char *name, tq_error *error) {
-  size_t slots = 16;
-  while (slots < 2 * metadata->count) slots *= 2;
-  metadata->slots = tq_allocate(slots, sizeof *metadata->slots, error);
-  if (!metadata->slots) return TQ_ERROR_SYSTEM;
-  metadata->slot_mask = slots - 1;
-  for (size_t i = 0; i < metadata->count; i++) {
-    tq_string key = entry_key(&metadata->entries[i]);
-    uint32_t *slot = find_slot(metadata, key);
-    if (*slot) {
-      char text[100];
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: metadata key \"%s\" appears twice", name,
-                     tq_printable(key.data, key.size, text, sizeof text));
-    }
-    *slot = (uint32_t)(i + 1);
+  metadata->sorted = tq_allocate(metadata->count, sizeof *metadata->sorted, error);
+  if (!metadata->sorted) return TQ_ERROR_SYSTEM;
+  for (size_t i = 0; i < metadata->count; i++) metadata->sorted[i] = &metadata->entries[i];
+  qsort(metadata->sorted, metadata->count, sizeof *metadata->sorted, compare_keys);
+  for (size_t i = 1; i < metadata->count; i++) {
+    if (compare_keys(&metadata->sorted[i - 1], &metadata->sorted[i]) != 0) continue;
+    tq_string key = entry_key(metadata->sorted[i]);
+    char text[100];
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: metadata key \"%s\" appears twice", name,
+                   tq_printable(key.data, key.size, text, sizeof text));
   }
   return TQ_OK;
 }
@@ -325,7 +325,7 @@ tq_status tq_metadata_parse(const char *name, const uint8_t *data, size_t size, 
 void tq_metadata_free(tq_metadata *metadata) {
   if (!metadata) return;
   tq_free(metadata->entries);
-  tq_free(metadata->slots);
+  tq_free(metadata->sorted);
   tq_free(metadata);
 }
 
@@ -339,10 +339,10 @@ void tq_metadata_at(const tq_metadata *metadata, size_t index, tq_string *key, t
 }
 
 bool tq_metadata_find(const tq_metadata *metadata, const char *key, tq_value *value) {
-  uint32_t slot = *find_slot(metadata, (tq_string){key, strlen(key)});
-  tq_string found;
-  if (slot) tq_metadata_at(metadata, slot - 1, &found, value);
-  return slot != 0;
+  tq_string wanted = {key, strlen(key)}, found;
+  const entry **place = bsearch(&wanted, metadata->sorted, metadata->count, sizeof *metadata->sorted, compare_with_key);
+  if (place) tq_metadata_at(metadata, (size_t)(*place - metadata->entries), &found, value);
+  return place != NULL;
 }
 
 static bool is_signed(tq_value_type type) {

@@ -37,6 +37,7 @@ struct tq_writer {
   tq_deflater *deflater; /* made by the first attachment */
   bool in_attachment;
   uint64_t attachment_size, attachment_offset;
+  uint64_t attachments_size; /* of those that ended, inflated */
   uint32_t attachment_kind, attachment_name;
   tq_buffer attachment_records, attachment_names;
 

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Section bytes go to the file and into the section's hash. */
@@ -81,36 +82,41 @@ tq_status tq_writer_attachment_end(tq_writer *writer, tq_error *error) {
     tq_store_u32(record + TQ_ATTACHMENT_KIND, writer->attachment_kind);
     tq_store_u32(record + TQ_ATTACHMENT_NAME, writer->attachment_name);
     status = tq_buffer_append(&writer->attachment_records, record, sizeof record, error);
+    writer->attachments_size += writer->attachment_size;
   }
   writer->in_attachment = false;
   return tq_writer_result(writer, status);
 }
 
-/* Names are unique among the attachments of one kind. */
-static tq_status check_unique(const tq_writer *writer, tq_error *error) {
+static tq_status check_names(const tq_writer *writer, tq_error *error) {
   const tq_buffer *records = &writer->attachment_records;
   size_t count = records->size / TQ_ATTACHMENT_RECORD_SIZE;
-  tq_index_entry *index = tq_allocate(count, sizeof *index, error);
-  if (!index) return TQ_ERROR_SYSTEM;
+  tq_attachment_name *names = tq_allocate(count, sizeof *names, error);
+  if (!names) return TQ_ERROR_SYSTEM;
   for (size_t i = 0; i < count; i++) {
-    uint32_t name = tq_load_u32(records->data + i * TQ_ATTACHMENT_RECORD_SIZE + TQ_ATTACHMENT_NAME);
-    index[i] = (tq_index_entry){(const char *)writer->attachment_names.data + name, i};
+    const uint8_t *record = records->data + i * TQ_ATTACHMENT_RECORD_SIZE;
+    names[i] =
+        (tq_attachment_name){tq_load_u32(record + TQ_ATTACHMENT_KIND),
+                             (const char *)writer->attachment_names.data + tq_load_u32(record + TQ_ATTACHMENT_NAME)};
   }
-  tq_index_sort(index, count);
-  tq_status status = TQ_OK;
-  for (size_t i = 0; i < count && status == TQ_OK; i++)
-    for (size_t k = i + 1; k < count && strcmp(index[i].name, index[k].name) == 0; k++)
-      if (tq_load_u32(records->data + index[i].index * TQ_ATTACHMENT_RECORD_SIZE + TQ_ATTACHMENT_KIND) ==
-          tq_load_u32(records->data + index[k].index * TQ_ATTACHMENT_RECORD_SIZE + TQ_ATTACHMENT_KIND))
-        status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: duplicate attachment %s", writer->path, index[i].name);
-  tq_free(index);
+  tq_status status = tq_attachment_names_check(writer->path, names, count, error);
+  tq_free(names);
   return status;
+}
+
+static tq_status check_expansion(const tq_writer *writer, tq_error *error) {
+  if (tq_attachments_are_bounded(writer->attachments_size, position(writer))) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_REFUSED,
+                 "%s: attachments: deflated to %" PRIu64
+                 " bytes, they would inflate to more than %d times as many and 64 MiB, which readers refuse",
+                 writer->path, position(writer), TQ_ATTACHMENTS_RATIO_LIMIT);
 }
 
 tq_status tq_writer_attachments_finish(tq_writer *writer, tq_error *error) {
   const tq_buffer *records = &writer->attachment_records, *names = &writer->attachment_names;
   uint8_t trailer[TQ_TRAILER_SIZE] = {0};
-  tq_status status = check_unique(writer, error);
+  tq_status status = check_names(writer, error);
+  if (status == TQ_OK) status = check_expansion(writer, error);
   if (status == TQ_OK) status = align(writer, error);
   tq_store_u64(trailer + TQ_TRAILER_INDEX_OFFSET, position(writer));
   tq_store_u64(trailer + TQ_TRAILER_COUNT, records->size / TQ_ATTACHMENT_RECORD_SIZE);
