@@ -1,7 +1,6 @@
 #include "formats/checkpoint.h"
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/memory.h"
 
 #include <stdarg.h>
@@ -23,7 +22,7 @@ void tq_checkpoint_close(tq_checkpoint *checkpoint) {
   for (size_t i = 0; i < checkpoint->input_count; i++) tq_input_close(checkpoint->inputs[i]);
   tq_metadata_free(checkpoint->metadata);
   tq_buffer_free(&checkpoint->notes);
-  tq_free(checkpoint->name_slots);
+  tq_free(checkpoint->names);
   tq_free(checkpoint->tensors);
   tq_free(checkpoint->files);
   tq_free(checkpoint->inputs);
@@ -45,31 +44,44 @@ tq_status tq_checkpoint_add_input(tq_checkpoint *checkpoint, tq_input *input, si
 
 /* ---- tensors ---- */
 
-static size_t name_slot(const tq_checkpoint *checkpoint, const char *name) {
-  size_t mask = checkpoint->name_slot_count - 1;
-  size_t slot = (size_t)tq_hash_xxh3_64(name, strlen(name)) & mask;
-  while (checkpoint->name_slots[slot] && strcmp(checkpoint->tensors[checkpoint->name_slots[slot] - 1].name, name)) {
-    slot = (slot + 1) & mask;
+static bool run_has(const tq_checkpoint *checkpoint, const size_t *run, size_t length, const char *name) {
+  while (length) {
+    size_t middle = length / 2;
+    int order = strcmp(name, checkpoint->tensors[run[middle]].name);
+    if (order == 0) return true;
+    if (order > 0) run += middle + 1;
+    length = order > 0 ? length - middle - 1 : middle;
   }
-  return slot;
+  return false;
 }
 
-/* Keeps the index at most half full. */
-static tq_status grow_name_slots(tq_checkpoint *checkpoint, tq_error *error) {
-  if (2 * (checkpoint->tensor_count + 1) <= checkpoint->name_slot_count) return TQ_OK;
-  if (checkpoint->tensor_count >= UINT32_MAX / 4) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: too many tensors", checkpoint->path);
+/* Whoever makes a file could choose names that meet in one slot of a hash table; sorted runs have no worst case. */
+static bool has_name(const tq_checkpoint *checkpoint, const char *name) {
+  const size_t *run = checkpoint->names;
+  for (size_t left = checkpoint->tensor_count, length; left; left -= length, run += length) {
+    for (length = 1; length <= left / 2;) length *= 2;
+    if (run_has(checkpoint, run, length, name)) return true;
   }
-  size_t count = checkpoint->name_slot_count ? 2 * checkpoint->name_slot_count : 256;
-  uint32_t *slots = tq_allocate(count, sizeof *slots, error);
-  if (!slots) return TQ_ERROR_SYSTEM;
-  tq_free(checkpoint->name_slots);
-  checkpoint->name_slots = slots;
-  checkpoint->name_slot_count = count;
-  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
-    slots[name_slot(checkpoint, checkpoint->tensors[i].name)] = (uint32_t)i + 1;
+  return false;
+}
+
+/* Merges two sorted runs of `half` tensors that follow each other. */
+static void merge_runs(const tq_checkpoint *checkpoint, size_t *run, size_t half, size_t *scratch) {
+  const size_t *left = scratch, *right = run + half, *left_end = scratch + half, *right_end = right + half;
+  memcpy(scratch, run, half * sizeof *run);
+  while (left < left_end) {
+    bool take_right =
+        right < right_end && strcmp(checkpoint->tensors[*right].name, checkpoint->tensors[*left].name) < 0;
+    *run++ = take_right ? *right++ : *left++;
   }
-  return TQ_OK;
+}
+
+/* Adds the last tensor's name, for which there is room. */
+static void add_name(tq_checkpoint *checkpoint) {
+  size_t count = checkpoint->tensor_count, *scratch = checkpoint->names + checkpoint->name_capacity;
+  checkpoint->names[count - 1] = count - 1;
+  for (size_t half = 1; !(count & half); half *= 2)
+    merge_runs(checkpoint, checkpoint->names + count - 2 * half, half, scratch);
 }
 
 /* Elements and bytes that the shape and encoding demand. */
@@ -140,25 +152,30 @@ static tq_status check_tensor(const tq_checkpoint *checkpoint, const tq_source_t
       return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu rows are not %u heads of pairs", file, tensor->name,
                      (unsigned long long)rows, tensor->adjacent_heads);
     }
+    if (tensor->size % rows) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its rows are not whole bytes", file, tensor->name);
+    }
   }
   return TQ_OK;
 }
 
 tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *tensor, tq_error *error) {
   tq_status status = check_tensor(checkpoint, tensor, error);
-  if (!status) status = grow_name_slots(checkpoint, error);
   if (!status) {
     status = tq_grow((void **)&checkpoint->tensors, &checkpoint->tensor_capacity, checkpoint->tensor_count + 1,
                      sizeof *checkpoint->tensors, error);
   }
+  if (!status) {
+    status = tq_grow((void **)&checkpoint->names, &checkpoint->name_capacity, checkpoint->tensor_count + 1,
+                     2 * sizeof *checkpoint->names, error);
+  }
   if (status) return status;
-  size_t slot = name_slot(checkpoint, tensor->name);
-  if (checkpoint->name_slots[slot]) {
+  if (has_name(checkpoint, tensor->name)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: there are two of that name",
                    tq_input_name(checkpoint->inputs[tensor->input]), tensor->name);
   }
   checkpoint->tensors[checkpoint->tensor_count++] = *tensor;
-  checkpoint->name_slots[slot] = (uint32_t)checkpoint->tensor_count;
+  add_name(checkpoint);
   return TQ_OK;
 }
 
@@ -171,17 +188,23 @@ size_t tq_checkpoint_find_role(const tq_checkpoint *checkpoint, const char *role
 
 /* ---- files ---- */
 
+static bool can_be_written_again(const char *path) {
+  return tq_relative_name_is_safe(path) && tq_is_name(path, strlen(path));
+}
+
+/* The user may name a file as no file may name another: what is recorded is then a plain name. */
+static char *recorded_path(const char *path, tq_error *error) {
+  if (can_be_written_again(path)) return tq_copy_string(path, strlen(path), error);
+  const char *dot = strrchr(path, '.');
+  return tq_format_string(error, "model%s", dot && can_be_written_again(dot) ? dot : "");
+}
+
 static tq_status add_file(tq_checkpoint *checkpoint, const char *path, size_t input, tq_source_file **file,
                           tq_error *error) {
-  char printable[128];
-  if (!tq_relative_name_is_safe(path)) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: '%s' is not a safe relative name", checkpoint->path,
-                   tq_printable(path, strlen(path), printable, sizeof printable));
-  }
   tq_status status = tq_grow((void **)&checkpoint->files, &checkpoint->file_capacity, checkpoint->file_count + 1,
                              sizeof *checkpoint->files, error);
   if (status) return status;
-  char *copy = tq_copy_string(path, strlen(path), error);
+  char *copy = recorded_path(path, error);
   if (!copy) return TQ_ERROR_SYSTEM;
   *file = &checkpoint->files[checkpoint->file_count++];
   **file = (tq_source_file){.path = copy, .input = input};
@@ -296,8 +319,15 @@ tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const c
 
 static uint64_t head_bytes(const tq_source_tensor *tensor) { return tensor->size / tensor->adjacent_heads; }
 
+/* Heads up to this size are read whole, forwards, which is what an archive gives without beginning again. */
+enum { WHOLE_HEAD_BYTES = 4 << 20, GATHER_BYTES = 256 * 1024 };
+
+static bool reads_whole_heads(const tq_source_tensor *tensor) {
+  return tensor->adjacent_heads && head_bytes(tensor) <= WHOLE_HEAD_BYTES;
+}
+
 uint64_t tq_source_tensor_unit(const tq_source_tensor *tensor) {
-  if (tensor->adjacent_heads) return head_bytes(tensor);
+  if (reads_whole_heads(tensor)) return head_bytes(tensor);
   if (tensor->encoding == TQ_BLOCKS) return tensor->block_bytes;
   return tq_encoding_find(tensor->encoding)->bytes;
 }
@@ -312,23 +342,11 @@ void tq_rows_to_half_split(const uint8_t *from, uint8_t *to, uint64_t heads, uin
   }
 }
 
-void tq_rows_to_adjacent(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes) {
-  uint64_t half = head_rows / 2;
-  for (uint64_t h = 0; h < heads; h++, from += head_rows * row_bytes, to += head_rows * row_bytes) {
-    for (uint64_t b = 0; b < half; b++) {
-      memcpy(to + 2 * b * row_bytes, from + b * row_bytes, row_bytes);
-      memcpy(to + (2 * b + 1) * row_bytes, from + (half + b) * row_bytes, row_bytes);
-    }
-  }
-}
-
-tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, void *buffer,
-                                tq_error *error) {
-  const tq_source_tensor *tensor = &checkpoint->tensors[index];
-  tq_input *input = checkpoint->inputs[tensor->input];
-  tq_status status = tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
-  if (status || !tensor->adjacent_heads) return status;
+static tq_status read_heads(tq_input *input, const tq_source_tensor *tensor, uint64_t offset, uint64_t size,
+                            uint8_t *buffer, tq_error *error) {
   uint64_t head = head_bytes(tensor), rows = rotated_rows(tensor) / tensor->adjacent_heads;
+  tq_status status = tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
+  if (status) return status;
   uint8_t *copy = tq_allocate((size_t)head, 1, error);
   if (!copy) return TQ_ERROR_SYSTEM;
   for (uint8_t *place = buffer; size; place += head, size -= head) {
@@ -337,4 +355,47 @@ tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t index, uint64_
   }
   tq_free(copy);
   return TQ_OK;
+}
+
+/* Reads `count` canonical rows, within one half of a head, that are every second row from `from` in the file. */
+static tq_status read_every_second(tq_input *input, uint64_t from, uint64_t count, uint64_t row, uint8_t *scratch,
+                                   uint8_t *buffer, tq_error *error) {
+  tq_status status = tq_input_read(input, from, scratch, (size_t)((2 * count - 1) * row), error);
+  for (uint64_t i = 0; !status && i < count; i++) memcpy(buffer + i * row, scratch + 2 * i * row, (size_t)row);
+  return status;
+}
+
+/* Of heads too large to be held: small rows are picked from a stretch of the file that covers them, large ones and
+ * parts of rows are read by themselves. */
+static tq_status gather(tq_input *input, const tq_source_tensor *tensor, uint64_t offset, uint64_t size,
+                        uint8_t *buffer, tq_error *error) {
+  uint64_t rows = rotated_rows(tensor) / tensor->adjacent_heads, half = rows / 2, row = head_bytes(tensor) / rows;
+  uint8_t *scratch = tq_allocate(GATHER_BYTES, 1, error);
+  tq_status status = scratch ? TQ_OK : TQ_ERROR_SYSTEM;
+  for (uint64_t n; !status && size; offset += n, size -= n, buffer += n) {
+    uint64_t index = offset / row, within = offset % row, place = index % half;
+    uint64_t file_row = index / rows * rows + 2 * place + index % rows / half;
+    uint64_t from = tensor->offset + file_row * row + within;
+    uint64_t count = size / row, room = (GATHER_BYTES / row + 1) / 2;
+    if (count > half - place) count = half - place;
+    if (count > room) count = room;
+    if (within || count < 2) {
+      n = size < row - within ? size : row - within;
+      status = tq_input_read(input, from, buffer, (size_t)n, error);
+    } else {
+      n = count * row;
+      status = read_every_second(input, from, count, row, scratch, buffer, error);
+    }
+  }
+  tq_free(scratch);
+  return status;
+}
+
+tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, void *buffer,
+                                tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
+  tq_input *input = checkpoint->inputs[tensor->input];
+  if (!tensor->adjacent_heads) return tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
+  return reads_whole_heads(tensor) ? read_heads(input, tensor, offset, size, buffer, error)
+                                   : gather(input, tensor, offset, size, buffer, error);
 }

@@ -55,13 +55,14 @@ typedef struct tq_checkpoint {
   tq_metadata *metadata; /* index over them; never NULL once opened */
   tq_source_tensor *tensors;
   size_t tensor_count, tensor_capacity;
-  uint32_t *name_slots; /* open-addressed index of the tensors' names: tensor + 1, or 0 */
-  size_t name_slot_count;
+  size_t *names; /* the tensors in runs sorted by name, one of 2^k for each bit k of tensor_count, longest first */
+  size_t name_capacity;  /* and room for as many again, to merge runs in */
   tq_source_file *files; /* empty where the format is not written back byte for byte */
   size_t file_count, file_capacity;
   uint8_t *tokenizer; /* a "tokenizer" section (tq_tokenizer_serialize), 64-byte aligned, or NULL; owned */
   size_t tokenizer_size;
-  tq_buffer notes; /* lines for the user, each ended by a newline: readings taken and why, what is not carried */
+  tq_buffer
+      notes; /* lines for the user, each ended by a newline: readings taken and why; losses begin "not carried: " */
 } tq_checkpoint;
 
 /* What the user may override when a file alone does not say enough; zero-initialised means nothing is. */
@@ -84,7 +85,11 @@ tq_status tq_checkpoint_add_input(tq_checkpoint *checkpoint, tq_input *input, si
  * name), the dimensions (none zero, the product and byte size without overflow), that `size` is what encoding and shape
  * demand, and that the bytes lie within the input. */
 tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *tensor, tq_error *error);
-/* Adds a file that is kept whole as an attachment. */
+/* The largest files that come with a model, tokenizers, have under 40 MB; what is larger is not taken into a .tq file.
+ */
+enum { TQ_ATTACHMENT_LIMIT = 64 << 20 };
+/* Adds a file that is kept whole as an attachment; one above TQ_ATTACHMENT_LIMIT is refused when the checkpoint is
+ * imported, so that it may still be looked at. */
 tq_status tq_checkpoint_add_attachment(tq_checkpoint *checkpoint, const char *path, size_t input, tq_error *error);
 /* Adds a weights file and cuts it into pieces from the tensors that lie in `input`: what is neither metadata nor tensor
  * becomes literals. Overlapping tensors are TQ_ERROR_CORRUPT. `metadata_offset` is where in the file the
@@ -100,17 +105,17 @@ tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const c
 /* The tensor with that role, or SIZE_MAX. */
 size_t tq_checkpoint_find_role(const tq_checkpoint *checkpoint, const char *role);
 
-/* The smallest piece of a tensor that can be read alone, in bytes: an element or block, or all rows of a head where the
- * file has adjacent-pair order. */
+/* The smallest piece of a tensor that can be read alone, in bytes: an element or block, or all rows of a head of at
+ * most 4 MiB where the file has adjacent-pair order. So whole heads are read forwards, and yet none is held that does
+ * not fit any memory. */
 uint64_t tq_source_tensor_unit(const tq_source_tensor *tensor);
 /* Reads bytes [offset, offset + size) of a tensor in canonical row order and the file's encoding; both are multiples of
  * the unit. */
 tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t tensor, uint64_t offset, uint64_t size, void *buffer,
                                 tq_error *error);
 
-/* Moves the rows of whole heads between the two RoPE orders: HF row a * (n / 2) + b of a head of n rows is row 2 b + a
- * in adjacent-pair order (a in 0..1). `from` and `to` hold `heads` heads of `head_rows` rows and do not overlap. */
+/* Moves the rows of whole heads to the canonical RoPE order: row 2 b + a of a head of n rows in adjacent-pair order is
+ * row a * (n / 2) + b (a in 0..1). `from` and `to` hold `heads` heads of `head_rows` rows and do not overlap. */
 void tq_rows_to_half_split(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes);
-void tq_rows_to_adjacent(const uint8_t *from, uint8_t *to, uint64_t heads, uint64_t head_rows, uint64_t row_bytes);
 
 #endif

@@ -3,10 +3,13 @@
 #include "base/memory.h"
 #include "formats/archive/archive.h"
 
+#include <string.h>
+
 /* A folder is one of two things: a path on disk, or an archive. */
 struct tq_folder {
-  char *path;   /* on disk; NULL for an archive */
-  char **names; /* on disk: the listing, made when it is first asked for */
+  char *path;    /* on disk; NULL for an archive */
+  char *allowed; /* the name that the user gave; NULL for none */
+  char **names;  /* on disk: the listing, made when it is first asked for */
   size_t name_count;
   bool is_listed;
   tq_archive *archive; /* NULL on disk */
@@ -18,7 +21,10 @@ static tq_status new_folder(tq_folder **folder, tq_error *error) {
 }
 
 tq_status tq_folder_open(const char *path, tq_folder **folder, tq_error *error) {
-  switch (tq_path_examine(path)) {
+  tq_path_kind kind;
+  tq_status status = tq_path_identify(path, &kind, error);
+  if (status != TQ_OK) return status;
+  switch (kind) {
   case TQ_PATH_FOLDER:
     break;
   case TQ_PATH_MISSING:
@@ -27,7 +33,7 @@ tq_status tq_folder_open(const char *path, tq_folder **folder, tq_error *error) 
     return tq_fail(error, TQ_ERROR_USAGE, "%s: not a folder", path);
   }
   tq_folder *made;
-  tq_status status = new_folder(&made, error);
+  status = new_folder(&made, error);
   if (status != TQ_OK) return status;
   made->path = tq_format_string(error, "%s", path);
   if (!made->path) {
@@ -36,6 +42,12 @@ tq_status tq_folder_open(const char *path, tq_folder **folder, tq_error *error) 
   }
   *folder = made;
   return TQ_OK;
+}
+
+tq_status tq_folder_allow(tq_folder *folder, const char *name, tq_error *error) {
+  tq_free(folder->allowed);
+  folder->allowed = tq_copy_string(name, strlen(name), error);
+  return folder->allowed ? TQ_OK : TQ_ERROR_SYSTEM;
 }
 
 static tq_status open_archive(tq_input *input, const tq_archive *enclosing, tq_folder **folder, tq_error *error) {
@@ -71,6 +83,7 @@ void tq_folder_close(tq_folder *folder) {
   tq_archive_release(folder->archive);
   tq_free_names(folder->names, folder->name_count);
   tq_free(folder->path);
+  tq_free(folder->allowed);
   tq_free(folder);
 }
 
@@ -82,7 +95,7 @@ bool tq_folder_is_archive(const tq_folder *folder) { return folder->archive != N
 
 /* Names come from files too (an index names its shards), so one that leads out of the folder is refused here. */
 static tq_status check_name(const tq_folder *folder, const char *name, tq_error *error) {
-  if (tq_relative_name_is_safe(name)) return TQ_OK;
+  if (tq_relative_name_is_safe(name) || (folder->allowed && strcmp(folder->allowed, name) == 0)) return TQ_OK;
   return tq_fail(error, TQ_ERROR_CORRUPT, "%s: the name '%s' does not lie below the folder", tq_folder_name(folder),
                  name);
 }
@@ -90,18 +103,11 @@ static tq_status check_name(const tq_folder *folder, const char *name, tq_error 
 static tq_status open_on_disk(const tq_folder *folder, const char *name, tq_input **input, tq_error *error) {
   char *path = tq_format_string(error, "%s/%s", folder->path, name);
   if (!path) return TQ_ERROR_SYSTEM;
-  tq_status status = TQ_OK;
-  switch (tq_path_examine(path)) {
-  case TQ_PATH_MISSING:
-  case TQ_PATH_FOLDER:
-    break;
-  case TQ_PATH_FILE:
-    status = tq_input_open(path, input, error);
-    break;
-  case TQ_PATH_OTHER:
+  tq_path_kind kind;
+  tq_status status = tq_path_identify(path, &kind, error);
+  if (status == TQ_OK && kind == TQ_PATH_FILE) status = tq_input_open(path, input, error);
+  if (status == TQ_OK && kind == TQ_PATH_OTHER)
     status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: not a regular file", path);
-    break;
-  }
   tq_free(path);
   return status;
 }

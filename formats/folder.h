@@ -9,6 +9,8 @@ typedef struct tq_folder tq_folder;
 
 /* A folder on disk. Nothing is listed until it is asked for. */
 tq_status tq_folder_open(const char *path, tq_folder **folder, tq_error *error);
+/* Lets the file `name` of a folder on disk be opened whatever its name is: the user named it, no file did. */
+tq_status tq_folder_allow(tq_folder *folder, const char *name, tq_error *error);
 /* An archive, read from `input`, which it takes over on success. Lists every entry at once: names are checked (no "..",
  * no absolute path, no duplicates, no links), sizes and the expansion are bounded. A leading component shared by all
  * entries is dropped. Nested archives are opened the same way, over an input of this folder. */

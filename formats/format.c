@@ -154,10 +154,22 @@ static tq_status open_file(tq_checkpoint *checkpoint, const char *name, const tq
   return tq_fail(error, TQ_ERROR_CORRUPT, "%s: not a checkpoint of any format that is understood", checkpoint->path);
 }
 
+static tq_status open_parent(tq_checkpoint *checkpoint, const char *path, const char *slash, tq_error *error) {
+  if (!slash) return tq_folder_open(".", &checkpoint->folder, error);
+  char *parent = tq_copy_string(path, slash == path ? 1 : (size_t)(slash - path), error);
+  if (!parent) return TQ_ERROR_SYSTEM;
+  tq_status status = tq_folder_open(parent, &checkpoint->folder, error);
+  tq_free(parent);
+  return status;
+}
+
 /* Sets the folder that a path lies in, or is, and the file's name in it (NULL for a folder). */
 static tq_status locate(tq_checkpoint *checkpoint, const char *path, const char **name, tq_error *error) {
+  tq_path_kind kind;
   *name = NULL;
-  switch (tq_path_examine(path)) {
+  tq_status status = tq_path_identify(path, &kind, error);
+  if (status) return status;
+  switch (kind) {
   case TQ_PATH_FOLDER:
     return tq_folder_open(path, &checkpoint->folder, error);
   case TQ_PATH_FILE:
@@ -165,16 +177,12 @@ static tq_status locate(tq_checkpoint *checkpoint, const char *path, const char 
   case TQ_PATH_MISSING:
     return tq_fail(error, TQ_ERROR_SYSTEM, "%s: no such file or folder", path);
   default:
-    return tq_fail(error, TQ_ERROR_USAGE, "%s: neither a file nor a folder", path);
+    return tq_fail(error, TQ_ERROR_USAGE, "%s: not a regular file", path);
   }
   const char *slash = strrchr(path, '/');
   *name = slash ? slash + 1 : path;
-  if (!slash) return tq_folder_open(".", &checkpoint->folder, error);
-  char *parent = tq_copy_string(path, slash == path ? 1 : (size_t)(slash - path), error);
-  if (!parent) return TQ_ERROR_SYSTEM;
-  tq_status status = tq_folder_open(parent, &checkpoint->folder, error);
-  tq_free(parent);
-  return status;
+  status = open_parent(checkpoint, path, slash, error);
+  return status ? status : tq_folder_allow(checkpoint->folder, *name, error);
 }
 
 tq_status tq_checkpoint_open(const char *path, const tq_open_options *options, tq_checkpoint **checkpoint,

@@ -106,11 +106,28 @@ static tq_status write_tensors(tq_writer *writer, tq_checkpoint *checkpoint, con
   return status;
 }
 
+/* What is this large and no part of the model was hardly meant to come along, and may not be lost either. */
+static tq_status check_attachments(const tq_checkpoint *checkpoint, tq_error *error) {
+  char printable[128];
+  for (size_t i = 0; i < checkpoint->file_count; i++) {
+    const tq_source_file *file = &checkpoint->files[i];
+    uint64_t size = tq_input_size(checkpoint->inputs[file->input]);
+    if (file->is_weights || size <= TQ_ATTACHMENT_LIMIT) continue;
+    return tq_fail(error, TQ_ERROR_REFUSED,
+                   "%s: %s is no part of the model that was read, and its %llu bytes are more than the %d that a file "
+                   "attached to it may have: move it away",
+                   checkpoint->path, tq_printable(file->path, strlen(file->path), printable, sizeof printable),
+                   (unsigned long long)size, TQ_ATTACHMENT_LIMIT);
+  }
+  return TQ_OK;
+}
+
 tq_status tq_import(tq_checkpoint *checkpoint, const char *path, uint32_t hash_algorithm, const tq_progress *progress,
                     tq_error *error) {
   tq_writer *writer;
   tq_digest function, tokenizer;
-  tq_status status = tq_checkpoint_function_digest(checkpoint, &function, error);
+  tq_status status = check_attachments(checkpoint, error);
+  if (!status) status = tq_checkpoint_function_digest(checkpoint, &function, error);
   if (!status) status = tq_checkpoint_tokenizer_digest(checkpoint, &tokenizer, error);
   if (!status) status = tq_writer_create(path, hash_algorithm, &writer, error);
   if (status) return status;

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 /* ---- memory ----
  * jansson's lexer goes on when its buffer cannot grow, and then reads and writes behind it. So an allocation that fails
  * while a text is parsed does not return: it abandons the parse, and what the parse had allocated is freed by a list.
- */
+ * What the blocks take is counted, for three bytes of text can become two hundred of memory. */
 
 typedef struct block {
   _Alignas(max_align_t) struct block *previous;
@@ -21,7 +22,12 @@ typedef struct block {
 static _Thread_local struct {
   jmp_buf *escape; /* where a failed allocation goes; NULL outside of a parse */
   block list;      /* what the parse has allocated, as a ring through this */
+  size_t most;     /* what `held` may become during the parse */
+  size_t held;     /* bytes of all blocks of this thread */
 } parsing;
+
+/* Why a parse was abandoned. */
+enum { NOT_ABANDONED, OUT_OF_MEMORY, OVER_BUDGET };
 
 static void link_behind(block *place, block *added) {
   added->previous = place;
@@ -35,10 +41,17 @@ static void unlink_block(block *removed) {
   removed->next->previous = removed->previous;
 }
 
+/* What a block takes of the heap, with the word that the heap keeps of it. */
+static size_t block_size(block *of) { return malloc_usable_size(of) + sizeof(size_t); }
+
+static bool is_over_budget(size_t size) { return parsing.held > parsing.most || size > parsing.most - parsing.held; }
+
 static void *allocate(size_t size) {
+  if (parsing.escape && is_over_budget(size)) longjmp(*parsing.escape, OVER_BUDGET);
   block *added = size <= SIZE_MAX - sizeof *added ? tq_hook_malloc(sizeof *added + size) : NULL;
-  if (!added && parsing.escape) longjmp(*parsing.escape, 1);
+  if (!added && parsing.escape) longjmp(*parsing.escape, OUT_OF_MEMORY);
   if (!added) return NULL;
+  parsing.held += block_size(added);
   added->previous = added->next = added;
   if (parsing.escape) link_behind(&parsing.list, added);
   return added + 1;
@@ -48,18 +61,28 @@ static void release(void *memory) {
   if (!memory) return;
   block *removed = (block *)memory - 1;
   unlink_block(removed);
+  parsing.held -= block_size(removed);
   tq_free(removed);
 }
 
-/* Calls json_load_callback; *exhausted tells a failed allocation from text that is not JSON. */
-static json_t *load(json_load_callback_t supply, void *source, json_error_t *failure, bool *exhausted) {
+/* Calls json_load_callback; *abandoned tells a failed allocation from text that is not JSON. */
+static json_t *load(json_load_callback_t supply, void *source, size_t most, json_error_t *failure, int *abandoned) {
   jmp_buf escape;
+  parsing.most = most;
   parsing.list.previous = parsing.list.next = &parsing.list;
   parsing.escape = &escape;
-  *exhausted = false;
-  if (setjmp(escape)) {
+  *abandoned = NOT_ABANDONED;
+  switch (setjmp(escape)) {
+  case 0:
+    break;
+  case OVER_BUDGET:
+    *abandoned = OVER_BUDGET;
+    break;
+  default:
+    *abandoned = OUT_OF_MEMORY;
+  }
+  if (*abandoned) {
     parsing.escape = NULL;
-    *exhausted = true;
     while (parsing.list.next != &parsing.list) release(parsing.list.next + 1);
     return NULL;
   }
@@ -181,24 +204,29 @@ static size_t supply(void *buffer, size_t room, void *context) {
   return size;
 }
 
-tq_status tq_json_parse_around(const char *name, const char *text, size_t size, tq_json_span hole, json_t **json,
-                               tq_error *error) {
+tq_status tq_json_parse_around(const char *name, const char *text, size_t size, tq_json_span hole, size_t held,
+                               json_t **json, tq_error *error) {
   *json = NULL;
+  size_t most = held < TQ_JSON_BUDGET ? TQ_JSON_BUDGET - held : 0;
   if (nested_too_deep(text, size)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: JSON nested deeper than %d levels", name, TQ_JSON_MAX_DEPTH);
   }
   text_source source = {text, size, 0, hole};
   json_error_t failure = {0};
-  bool exhausted;
-  *json = load(supply, &source, &failure, &exhausted);
+  int abandoned;
+  *json = load(supply, &source, most, &failure, &abandoned);
   if (*json) return TQ_OK;
-  if (exhausted) return tq_fail(error, TQ_ERROR_SYSTEM, "%s: out of memory", name);
+  if (abandoned == OUT_OF_MEMORY) return tq_fail(error, TQ_ERROR_SYSTEM, "%s: out of memory", name);
+  if (abandoned == OVER_BUDGET) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: JSON that takes more memory than %d MiB for what it says", name,
+                   TQ_JSON_BUDGET >> 20);
+  }
   return tq_fail(error, TQ_ERROR_CORRUPT, "%s: line %d, column %d: not JSON as expected: %s", name, failure.line,
                  failure.column, failure.text);
 }
 
 tq_status tq_json_parse(const char *name, const char *text, size_t size, json_t **json, tq_error *error) {
-  return tq_json_parse_around(name, text, size, (tq_json_span){0, 0}, json, error);
+  return tq_json_parse_around(name, text, size, (tq_json_span){0, 0}, size, json, error);
 }
 
 /* ---- printing ---- */

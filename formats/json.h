@@ -12,6 +12,11 @@
 
 enum { TQ_JSON_MAX_DEPTH = 64 };
 
+/* What the values of all texts that a thread has parsed, and the text that it parses, may take at once: three quarters
+ * of what a conversion may use beyond the sizes of its files. A vocabulary of 128 thousand tokens takes half of it. A
+ * value is freed by the thread that parsed it. */
+enum { TQ_JSON_BUDGET = 48 << 20 };
+
 /* A part of a text, as byte offsets [begin, end). */
 typedef struct tq_json_span {
   size_t begin, end;
@@ -22,11 +27,13 @@ typedef struct tq_json_span {
 void tq_json_prepare(void);
 
 /* Parses a whole text into *json, which json_decref frees. `name` begins messages. Malformed text, duplicate keys, text
- * behind the value, non-UTF-8 and deeper nesting than TQ_JSON_MAX_DEPTH are TQ_ERROR_CORRUPT. */
+ * behind the value, non-UTF-8, deeper nesting than TQ_JSON_MAX_DEPTH and more memory than TQ_JSON_BUDGET are
+ * TQ_ERROR_CORRUPT. */
 tq_status tq_json_parse(const char *name, const char *text, size_t size, json_t **json, tq_error *error);
-/* The same without the bytes in `hole`, which are as if they were not in the text. */
-tq_status tq_json_parse_around(const char *name, const char *text, size_t size, tq_json_span hole, json_t **json,
-                               tq_error *error);
+/* The same without the bytes in `hole`, which are as if they were not in the text. `held` is what the text takes of the
+ * budget: 0 for a file on disk, whose size justifies it, and all of it for what an archive expands to. */
+tq_status tq_json_parse_around(const char *name, const char *text, size_t size, tq_json_span hole, size_t held,
+                               json_t **json, tq_error *error);
 
 /* Finds the inside of the array at root[outer][inner] without parsing: between its brackets. An empty span at 0 when it
  * is not there; says nothing about whether the text is well-formed. */

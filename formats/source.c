@@ -73,6 +73,9 @@ typedef struct cursor {
   const char *path; /* of the .tq file, for messages */
   const uint8_t *data;
   uint64_t size, position;
+  /* What may still be used: each byte once, so that a small record cannot ask for a large output. */
+  bool *tensors_used;
+  uint64_t metadata_used, literals_left;
 } cursor;
 
 static tq_status bad(const cursor *at, const char *reason, tq_error *error) {
@@ -108,7 +111,20 @@ static tq_status take_string(cursor *at, char *text, size_t room, tq_error *erro
   return TQ_OK;
 }
 
-/* Opens the section and reads up to the count of files; at->data is NULL when there is no section. */
+static uint64_t fragment_bytes(const tq_file *file) {
+  uint64_t total = 0; /* the container has checked that it does not overflow */
+  tq_attachment attachment;
+  for (size_t i = 0; i < tq_file_attachment_count(file); i++) {
+    tq_file_attachment(file, i, &attachment);
+    if (attachment.kind == TQ_ATTACHMENT_FRAGMENT) total += attachment.size;
+  }
+  return total;
+}
+
+static void close_section(cursor *at) { tq_free(at->tensors_used); }
+
+/* Opens the section and reads up to the count of files; at->data is NULL when there is no section. Ended by
+ * close_section in every case. */
 static tq_status open_section(const tq_file *file, cursor *at, char *format, size_t room, uint64_t *file_count,
                               tq_error *error) {
   tq_file_info info;
@@ -118,6 +134,9 @@ static tq_status open_section(const tq_file *file, cursor *at, char *format, siz
   if (!tq_file_find_section(file, "source", &section)) return TQ_OK;
   at->data = section.data;
   at->size = section.size;
+  at->literals_left = fragment_bytes(file);
+  at->tensors_used = tq_allocate(tq_file_tensor_count(file), sizeof *at->tensors_used, error);
+  if (!at->tensors_used) return TQ_ERROR_SYSTEM;
   const uint8_t *bytes;
   tq_status status = take(at, 8, &bytes, error);
   if (status) return status;
@@ -138,18 +157,36 @@ typedef struct recipe {
 } recipe;
 
 /* The bytes of the tensor as its file held them, if its only part is plain. */
-static tq_status check_piece(const cursor *at, const uint8_t *piece, uint64_t metadata_size, tq_error *error) {
-  uint32_t kind = tq_load_u32(piece);
-  uint64_t source = tq_load_u64(piece + 8), size = tq_load_u64(piece + 16);
-  if (kind == TQ_PIECE_LITERAL) return TQ_OK;
-  if (kind == TQ_PIECE_METADATA) {
-    return tq_within(source, size, metadata_size) ? TQ_OK : bad(at, "a piece lies outside the metadata", error);
-  }
-  if (kind != TQ_PIECE_TENSOR) return bad(at, "a piece is of an unknown kind", error);
-  if (source >= tq_file_tensor_count(at->file)) return bad(at, "a piece names a tensor that is not there", error);
-  const tq_tensor *tensor = tq_file_tensor(at->file, (size_t)source);
+static tq_status use_tensor(cursor *at, uint64_t index, uint64_t size, tq_error *error) {
+  if (index >= tq_file_tensor_count(at->file)) return bad(at, "a piece names a tensor that is not there", error);
+  if (at->tensors_used[index]) return bad(at, "two pieces name the same tensor", error);
+  at->tensors_used[index] = true;
+  const tq_tensor *tensor = tq_file_tensor(at->file, (size_t)index);
   if (tensor->part_count != 1 || tensor->parts[0].size != size) return bad(at, "a tensor has another size", error);
   return TQ_OK;
+}
+
+static tq_status use_metadata(cursor *at, uint64_t offset, uint64_t size, uint64_t metadata_size, tq_error *error) {
+  if (!tq_within(offset, size, metadata_size)) return bad(at, "a piece lies outside the metadata", error);
+  if (offset < at->metadata_used) return bad(at, "pieces of the metadata overlap or are not in order", error);
+  at->metadata_used = offset + size;
+  return TQ_OK;
+}
+
+static tq_status use_piece(cursor *at, const uint8_t *piece, uint64_t metadata_size, tq_error *error) {
+  uint64_t source = tq_load_u64(piece + 8), size = tq_load_u64(piece + 16);
+  switch (tq_load_u32(piece)) {
+  case TQ_PIECE_LITERAL:
+    if (size > at->literals_left) return bad(at, "more literals than the fragments hold", error);
+    at->literals_left -= size;
+    return TQ_OK;
+  case TQ_PIECE_METADATA:
+    return use_metadata(at, source, size, metadata_size, error);
+  case TQ_PIECE_TENSOR:
+    return use_tensor(at, source, size, error);
+  default:
+    return bad(at, "a piece is of an unknown kind", error);
+  }
 }
 
 static tq_status next_recipe(cursor *at, uint64_t metadata_size, recipe *file, tq_error *error) {
@@ -170,7 +207,7 @@ static tq_status next_recipe(cursor *at, uint64_t metadata_size, recipe *file, t
       if (tq_load_u64(piece + 8) != literals) return bad(at, "literals are not in order", error);
       literals += size;
     }
-    status = check_piece(at, piece, metadata_size, error);
+    status = use_piece(at, piece, metadata_size, error);
   }
   if (!status && total != file->size) return bad(at, "the pieces do not add up to the file", error);
   return status;
@@ -192,8 +229,9 @@ tq_status tq_source_describe(const tq_file *file, char *name, size_t size, size_
   *file_count = 0;
   tq_status status = open_section(file, &at, name, size, &count, error);
   for (uint64_t i = 0; !status && i < count; i++) status = next_recipe(&at, metadata_size, &each, error);
-  if (!status && at.position != at.size) return bad(&at, "bytes follow its end", error);
+  if (!status && at.position != at.size) status = bad(&at, "bytes follow its end", error);
   if (!status) *file_count = (size_t)count;
+  close_section(&at);
   return status;
 }
 
@@ -217,14 +255,11 @@ static tq_status write_tensor(restorer *self, size_t index, tq_error *error) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "tensor %s: %llu rows are not %llu heads of pairs", tensor->name,
                    (unsigned long long)rows, (unsigned long long)heads);
   }
-  uint64_t head = part->size / heads;
-  uint8_t *buffer = tq_allocate((size_t)head, 1, error);
-  if (!buffer) return TQ_ERROR_SYSTEM;
-  for (uint64_t h = 0; !status && h < heads; h++) {
-    tq_rows_to_adjacent(part->data + h * head, buffer, 1, rows / heads, part->size / rows);
-    status = tq_output_write(self->output, buffer, (size_t)head, error);
+  uint64_t head_rows = rows / heads, half = head_rows / 2, row = part->size / rows;
+  for (uint64_t i = 0; !status && i < rows; i++) {
+    uint64_t place = i % head_rows, stored = i - place + place % 2 * half + place / 2;
+    status = tq_output_write(self->output, part->data + stored * row, (size_t)row, error);
   }
-  tq_free(buffer);
   return status;
 }
 
@@ -345,6 +380,7 @@ static tq_status restore_weights(restorer *self, tq_output_folder *folder, const
     else
       tq_output_abandon(self->output);
   }
+  close_section(&at);
   tq_free(each);
   return status;
 }

@@ -227,6 +227,7 @@ START_TEST(stored_members_are_not_searched_for) {
   ck_ok(open_archive(pack(find_kind(extensions[_i]), files, 2), &folder, error));
   tq_input *input = open_file(folder, "b");
   char text[8];
+  ck_ok(tq_input_read(input, 1, text, sizeof text, error)); /* the first time a zip's CRC-32 is compared */
   fail_operation(-1);
   for (size_t i = 1; i <= 50; i++) ck_ok(tq_input_read(input, LARGE - 5000 * i, text, sizeof text, error));
   fail_no_operation();
@@ -394,6 +395,12 @@ START_TEST(duplicate_names) {
 }
 END_TEST
 
+START_TEST(files_that_are_folders_too) {
+  const file files[] = {{"m/a", "1", 1, 0, NULL}, {"m/a!", "2", 1, 0, NULL}, {"m/a/b", "3", 1, 0, NULL}};
+  check_refused(&kinds[_i], files, 3, "entry 'a' is both a file and a folder");
+}
+END_TEST
+
 START_TEST(links_and_devices) {
   const file files[] = {{"l", NULL, 0, AE_IFLNK, "/etc/passwd"},
                         {"f", NULL, 0, AE_IFIFO, NULL},
@@ -538,6 +545,90 @@ START_TEST(damaged_anywhere) {
 }
 END_TEST
 
+static const kind uncompressed_gzip = {"tar.gz", archive_write_set_format_ustar, archive_write_add_filter_gzip,
+                                       "gzip:compression-level=0"};
+
+static tq_status read_part(const uint8_t *bytes, size_t size, const char *name, uint64_t offset, size_t part,
+                           tq_error *error) {
+  static uint8_t buffer[LARGE];
+  tq_folder *folder = NULL;
+  tq_input *input = NULL;
+  tq_status status = open_memory(bytes, size, &folder, error);
+  if (status == TQ_OK) status = tq_folder_input(folder, name, &input, error);
+  if (status == TQ_OK) status = tq_input_read(input, offset, buffer, part, error);
+  tq_input_close(input);
+  tq_folder_close(folder);
+  return status;
+}
+
+/* One byte that only a sum can tell from the right one. */
+START_TEST(sums_are_compared) {
+  const file files[] = {{"m/a", large_data(), LARGE, 0, NULL}, {"m/b", "small", 5, 0, NULL}};
+  size_t size;
+  uint8_t *zip = read_file(pack(find_kind("stored.zip"), files, 2), &size);
+  uint8_t *large = memmem(zip, size, large_data(), LARGE), *small = memmem(zip, size, "small", 5);
+  ck_ok(read_part(zip, size, "a", 0, LARGE, error));
+  large[LARGE / 2] ^= 1;
+  ck_ok(read_part(zip, size, "b", 0, 5, error));
+  ck_fails(read_part(zip, size, "a", 0, LARGE, error), TQ_ERROR_CORRUPT,
+           "memory: entry 'a' is damaged: its CRC-32 does not match");
+  ck_fails(read_part(zip, size, "a", LARGE - 9, 7, error), TQ_ERROR_CORRUPT, "its CRC-32 does not match");
+  large[LARGE / 2] ^= 1;
+  small[1] ^= 1;
+  ck_fails(read_part(zip, size, "b", 0, 5, error), TQ_ERROR_CORRUPT,
+           "memory: entry 'm/b' is damaged: its CRC-32 does not match");
+  free(zip);
+  uint8_t *gzip = read_file(pack(&uncompressed_gzip, files, 2), &size);
+  ck_ok(read_part(gzip, size, "b", 0, 5, error));
+  gzip[size / 2] ^= 1;
+  ck_fails(read_part(gzip, size, "b", 0, 5, error), TQ_ERROR_CORRUPT, "memory: its CRC-32 does not match");
+  gzip[size / 2] ^= 1;
+  gzip[size - 4] ^= 1;
+  ck_fails(read_part(gzip, size, "b", 0, 5, error), TQ_ERROR_CORRUPT, "its size is not what its gzip trailer says");
+  free(gzip);
+}
+END_TEST
+
+/* A deflated entry whose last bytes fill libarchive's buffer exactly. */
+START_TEST(sums_of_deflated_entries_are_compared) {
+  enum { SIZE = 256 << 10 };
+  const file one = {"a", large_data(), SIZE, 0, NULL};
+  size_t size;
+  uint8_t *zip = read_file(pack(find_kind("deflated.zip"), &one, 1), &size);
+  ck_ok(read_part(zip, size, "a", 0, SIZE, error));
+  uint8_t *entry = memmem(zip, size, "PK\1\2", 4);
+  ck_assert_ptr_nonnull(entry);
+  entry[16] ^= 1;
+  ck_fails(read_part(zip, size, "a", 0, SIZE, error), TQ_ERROR_CORRUPT, "its CRC-32 does not match");
+  free(zip);
+}
+END_TEST
+
+/* A .tar.gz may be several gzip streams end to end, and be filled up with zeros. */
+START_TEST(gzip_in_several_streams) {
+  const kind raw = {"gz", archive_write_set_format_raw, archive_write_add_filter_gzip, NULL};
+  const file one = {"a", large_data(), LARGE, 0, NULL};
+  size_t size, half_size[2], total = 0;
+  uint8_t *tar = read_file(pack(find_kind("ustar.tar"), &one, 1), &size), *joined = calloc(size, 1);
+  const file halves[] = {{"x", tar, 100000, 0, NULL}, {"x", tar + 100000, size - 100000, 0, NULL}};
+  for (size_t i = 0; i < 2; i++) {
+    uint8_t *packed = read_file(pack(&raw, &halves[i], 1), &half_size[i]);
+    memcpy(joined + total, packed, half_size[i]);
+    total += half_size[i];
+    free(packed);
+  }
+  free(tar);
+  ck_ok(read_part(joined, total, "a", 0, LARGE, error));
+  ck_ok(read_part(joined, total + 100, "a", 0, LARGE, error));
+  ck_fails(read_part(joined, half_size[0], "a", 0, LARGE, error), TQ_ERROR_CORRUPT, "");
+  joined[total + 99] = 1;
+  ck_fails(read_part(joined, total + 100, "a", 0, LARGE, error), TQ_ERROR_CORRUPT, "something follows its gzip stream");
+  joined[half_size[0] - 5] ^= 1;
+  ck_fails(read_part(joined, total, "a", 0, LARGE, error), TQ_ERROR_CORRUPT, "its CRC-32 does not match");
+  free(joined);
+}
+END_TEST
+
 /* ---- faults ---- */
 
 static tq_status read_nested(const void *path, tq_error *error) {
@@ -579,6 +670,7 @@ int main(void) {
   tcase_set_timeout(hostile, 60);
   tcase_add_loop_test(hostile, unsafe_names, 0, KINDS);
   tcase_add_loop_test(hostile, duplicate_names, 0, KINDS);
+  tcase_add_loop_test(hostile, files_that_are_folders_too, 0, KINDS);
   tcase_add_test(hostile, links_and_devices);
   tcase_add_loop_test(hostile, archives_without_files, 0, KINDS);
   tcase_add_test(hostile, compressed_files_that_are_no_archives);
@@ -587,6 +679,9 @@ int main(void) {
   tcase_add_test(hostile, too_many_entries_and_names);
   tcase_add_loop_test(hostile, truncated_anywhere, 0, KINDS);
   tcase_add_loop_test(hostile, damaged_anywhere, 0, KINDS);
+  tcase_add_test(hostile, sums_are_compared);
+  tcase_add_test(hostile, sums_of_deflated_entries_are_compared);
+  tcase_add_test(hostile, gzip_in_several_streams);
   tcase_add_test(hostile, every_fault_is_reported);
   suite_add_tcase(suite, hostile);
   return run_suite(suite);

@@ -219,6 +219,23 @@ START_TEST(model_in_every_type) {
 }
 END_TEST
 
+/* What the user names is opened; what is recorded of it is a name to write a file by. */
+START_TEST(names_of_the_users_own) {
+  static const char *const names[] = {"c\\d.gguf", "n\nl.gguf", "odd.g\ngu", "\xff.gguf"};
+  static const char *const recorded[] = {"model.gguf", "model.gguf", "model", "model.gguf"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    gguf_builder builder = {0};
+    const char *path = temporary_path(names[i]);
+    gguf_end_file(&builder, path);
+    tq_checkpoint *checkpoint;
+    ck_ok(tq_checkpoint_open(path, NULL, &checkpoint, error));
+    ck_assert_uint_eq(checkpoint->file_count, 1);
+    ck_assert_str_eq(checkpoint->files[0].path, recorded[i]);
+    tq_checkpoint_close(checkpoint);
+  }
+}
+END_TEST
+
 START_TEST(integers_and_doubles) {
   static const uint32_t types[] = {24, 25, 26, 27, 28}, encodings[] = {TQ_I8, TQ_I16, TQ_I32, TQ_I64, TQ_F64};
   static const uint64_t shape[4] = {3, 1, 2, 5};
@@ -371,7 +388,8 @@ START_TEST(split_wrong) {
   first = write_split("renamed", 1, 3);
   const char *other = temporary_path("other.gguf");
   ck_assert_int_eq(rename(first, other), 0);
-  ck_fails(open_gguf(other, &checkpoint, error), TQ_ERROR_CORRUPT, "does not end in -00001-of-00003.gguf");
+  ck_fails(open_gguf(other, &checkpoint, error), TQ_ERROR_CORRUPT,
+           "/other.gguf: part 1 of 3, but its name does not end in -00001-of-00003.gguf");
 }
 END_TEST
 
@@ -594,6 +612,7 @@ int main(void) {
   tcase_add_test(allowed, all_value_types);
   tcase_add_test(allowed, model_in_every_type);
   tcase_add_test(allowed, integers_and_doubles);
+  tcase_add_test(allowed, names_of_the_users_own);
   tcase_add_test(allowed, unknown_architecture_has_no_roles);
   tcase_add_test(allowed, heads_per_layer_and_biases);
   tcase_add_test(allowed, large_header);

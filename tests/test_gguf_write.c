@@ -347,6 +347,83 @@ START_TEST(llama3_scaling_becomes_a_tensor) {
 }
 END_TEST
 
+/* The keys of a small model with YaRN of factor 4, and one more of its scaling. */
+static void make_yarn(made *self, const char *architecture, const char *key, float value) {
+  static const char *const floats[] = {"attention.layer_norm_rms_epsilon", "rope.scaling.factor"};
+  static const char *const counts[] = {"context_length",
+                                       "embedding_length",
+                                       "block_count",
+                                       "feed_forward_length",
+                                       "vocab_size",
+                                       "attention.head_count",
+                                       "rope.scaling.original_context_length"};
+  char full[96];
+  make_begin(self, architecture);
+  for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+    snprintf(full, sizeof full, "%s.%s", architecture, counts[i]);
+    ck_ok(tq_metadata_add_u32(&self->keys, full, i < 2 ? 64 : 1, error));
+  }
+  for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) {
+    snprintf(full, sizeof full, "%s.%s", architecture, floats[i]);
+    ck_ok(tq_metadata_add_f32(&self->keys, full, i ? 4.0f : 1e-5f, error));
+  }
+  snprintf(full, sizeof full, "%s.rope.scaling.type", architecture);
+  ck_ok(tq_metadata_add_string(&self->keys, full, "yarn", 4, error));
+  snprintf(full, sizeof full, "%s.rope.scaling.%s", architecture, key);
+  ck_ok(tq_metadata_add_f32(&self->keys, full, value, error));
+  make_keys_end(self);
+}
+
+/* llama.cpp's loaders of these architectures know the magnitude only as a multiplier of 1 + 0.1 ln(factor). */
+START_TEST(yarn_magnitude_becomes_a_multiplier) {
+  static const char *const architectures[] = {"llama", "bitnet"};
+  static const float magnitudes[] = {1.0f, 1.5f, 0.75f, 1.13862944f};
+  for (size_t i = 0; i < 8; i++) {
+    made self;
+    make_yarn(&self, architectures[i / 4], "yarn_attn_factor", magnitudes[i % 4]);
+    tq_file *file = make_end(&self);
+    tq_hyperparameters before, after;
+    uint8_t digest[2][16];
+    char key[96];
+    tq_buffer notes;
+    tq_checkpoint *written = rewritten(file, &notes);
+    snprintf(key, sizeof key, "%s.rope.scaling.yarn_attn_factor", architectures[i / 4]);
+    ck_assert(!has_key(written, key));
+    snprintf(key, sizeof key, "%s.rope.scaling.attn_factor", architectures[i / 4]);
+    double multiplier = tq_metadata_f64(written->metadata, key, 0.0);
+    ck_assert_double_eq_tol(multiplier * 1.138629436111989, (double)magnitudes[i % 4], 1e-6);
+    ck_ok(tq_hyperparameters_read(tq_file_metadata(file), &before, error));
+    ck_ok(tq_hyperparameters_read(written->metadata, &after, error));
+    tq_function_digest(&before, NULL, digest[0]);
+    tq_function_digest(&after, NULL, digest[1]);
+    ck_assert_mem_eq(digest[0], digest[1], 16);
+    tq_buffer_free(&notes);
+    tq_checkpoint_close(written);
+    tq_file_close(file);
+  }
+}
+END_TEST
+
+/* What already is a multiplier stays, and so do the betas that llama.cpp takes anyway. */
+START_TEST(yarn_keys_that_may_stay) {
+  static const char *const keys[] = {"attn_factor", "yarn_beta_fast", "yarn_beta_slow"};
+  static const float values[] = {0.7f, 32.0f, 1.0f};
+  for (size_t i = 0; i < 3; i++) {
+    made self;
+    char key[96];
+    tq_buffer notes;
+    make_yarn(&self, "llama", keys[i], values[i]);
+    tq_file *file = make_end(&self);
+    tq_checkpoint *written = rewritten(file, &notes);
+    snprintf(key, sizeof key, "llama.rope.scaling.%s", keys[i]);
+    ck_assert_double_eq(tq_metadata_f64(written->metadata, key, 0.0), (double)values[i]);
+    tq_buffer_free(&notes);
+    tq_checkpoint_close(written);
+    tq_file_close(file);
+  }
+}
+END_TEST
+
 START_TEST(missing_tokens_are_filled_up) {
   static const uint64_t shape[2] = {15, 4};
   static const float data[60];
@@ -374,6 +451,31 @@ START_TEST(missing_tokens_are_filled_up) {
     if (i == 2) ck_assert_int_eq(item.integer, TQ_TOKEN_UNUSED);
   }
   ck_assert(notes_say(&notes, "3 unused tokens fill the vocabulary up to the embedding's 15 rows"));
+  tq_buffer_free(&notes);
+  tq_checkpoint_close(written);
+  tq_file_close(file);
+  tq_checkpoint_close(vocabulary);
+}
+END_TEST
+
+/* A file has a key once, whatever the metadata has of a tokenizer that it does not name. */
+START_TEST(keys_give_way_to_the_tokenizer) {
+  gguf_builder builder = {0};
+  gguf_tokenizer_keys(&builder);
+  const char *path = temporary_path("vocabulary.gguf");
+  gguf_end_file(&builder, path);
+  tq_checkpoint *vocabulary = opened(path);
+  made self;
+  make_begin(&self, "llama");
+  ck_ok(tq_metadata_add_u32(&self.keys, "tokenizer.ggml.bos_token_id", 1, error));
+  ck_ok(tq_metadata_add_u32(&self.keys, "tokenizer.ggml.tokens", 7, error));
+  make_keys_end(&self);
+  ck_ok(tq_writer_section(self.writer, "tokenizer", false, vocabulary->tokenizer, vocabulary->tokenizer_size, error));
+  tq_file *file = make_end(&self);
+  tq_buffer notes;
+  tq_checkpoint *written = rewritten(file, &notes);
+  ck_assert_ptr_nonnull(written->tokenizer);
+  ck_assert(notes_say(&notes, "2 keys of the metadata give way to those of the tokenizer"));
   tq_buffer_free(&notes);
   tq_checkpoint_close(written);
   tq_file_close(file);
@@ -503,6 +605,17 @@ START_TEST(rotations_refused) {
 }
 END_TEST
 
+START_TEST(yarn_refused) {
+  made self;
+  make_yarn(&self, "llama", "yarn_beta_fast", 30.0f);
+  ck_not_written(&self, TQ_ERROR_REFUSED, "llama.rope.scaling.yarn_beta_fast is 30: llama.cpp takes its defaults");
+  make_yarn(&self, "bitnet", "yarn_beta_slow", 2.0f);
+  ck_not_written(&self, TQ_ERROR_REFUSED, "bitnet.rope.scaling.yarn_beta_slow is 2: llama.cpp takes its defaults");
+  make_yarn(&self, "llama", "yarn_attn_factor", 1.13862991f);
+  ck_not_written(&self, TQ_ERROR_REFUSED, "llama.rope.scaling.yarn_attn_factor is 1.13862991: llama.cpp multiplies");
+}
+END_TEST
+
 /* ---- faults ---- */
 
 static void ck_no_temporary_left(void) {
@@ -560,7 +673,10 @@ int main(void) {
   TCase *carriers = tcase_create("from other carriers");
   tcase_add_test(carriers, llama2c);
   tcase_add_test(carriers, llama3_scaling_becomes_a_tensor);
+  tcase_add_test(carriers, yarn_magnitude_becomes_a_multiplier);
+  tcase_add_test(carriers, yarn_keys_that_may_stay);
   tcase_add_test(carriers, missing_tokens_are_filled_up);
+  tcase_add_test(carriers, keys_give_way_to_the_tokenizer);
   tcase_add_test(carriers, no_architecture_keeps_names);
   suite_add_tcase(suite, carriers);
   TCase *refused = tcase_create("what GGUF cannot hold");
@@ -568,6 +684,7 @@ int main(void) {
   tcase_add_test(refused, parts_refused);
   tcase_add_test(refused, shapes_and_names_refused);
   tcase_add_test(refused, rotations_refused);
+  tcase_add_test(refused, yarn_refused);
   tcase_add_test(refused, faults);
   suite_add_tcase(suite, refused);
   return run_suite(suite);

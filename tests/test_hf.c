@@ -1,5 +1,6 @@
 /* Hugging Face folders: which files are read, config.json both ways, and what is written. */
 #include "formats/hf/hf.h"
+#include "formats/import.h"
 #include "formats/json.h"
 #include "formats/source.h"
 #include "hf_support.h"
@@ -87,7 +88,7 @@ END_TEST
 START_TEST(test_index_without_a_map) {
   put_sharded("s", "", SIZE_MAX);
   hf_put("s", "model.safetensors.index.json", "{\"weight_map\":[]}");
-  ck_fails(hf_status("s", error), TQ_ERROR_CORRUPT, "weight_map is not an object");
+  ck_fails(hf_status("s", error), TQ_ERROR_CORRUPT, "/s/model.safetensors.index.json: weight_map is not an object");
 }
 END_TEST
 
@@ -111,14 +112,60 @@ START_TEST(test_what_is_carried) {
   hf_put("m", "pytorch_model.bin", "not read");
   hf_folder("m/deep");
   hf_put("m/deep", "x.txt", "x");
-  hf_put("m", "big.dat", "");
-  ck_assert_int_eq(truncate(temporary_path("m/big.dat"), TQ_HF_ATTACHMENT_LIMIT + 1), 0);
+  hf_put("m/deep", "y.gguf", "y");
+  hf_folder("m/original");
+  hf_put("m/original", "z.safetensors", "z");
   tq_checkpoint *checkpoint = hf_checkpoint("m");
-  hf_noted(checkpoint, "pytorch_model.bin is not carried: it looks like weights");
-  hf_noted(checkpoint, "big.dat is not carried: 67108865 bytes");
-  ck_assert_uint_eq(checkpoint->file_count, 4);
-  static const char *const names[] = {"model.safetensors", "README.md", "config.json", "deep/x.txt"};
-  for (size_t i = 0; i < 4; i++) ck_assert_str_eq(checkpoint->files[i].path, names[i]);
+  static const char *const names[] = {"model.safetensors", "README.md",   "config.json",
+                                      "deep/x.txt",        "deep/y.gguf", "original/z.safetensors",
+                                      "pytorch_model.bin"};
+  ck_assert_uint_eq(checkpoint->file_count, 7);
+  for (size_t i = 0; i < 7; i++) ck_assert_str_eq(checkpoint->files[i].path, names[i]);
+  tq_checkpoint_close(checkpoint);
+}
+END_TEST
+
+static void put_large(const char *folder, const char *name, int64_t size) {
+  char path[256];
+  hf_put(folder, name, "");
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  ck_assert_int_eq(truncate(temporary_path(path), size), 0);
+}
+
+/* Large files are noted where they look like the same model in another form. */
+START_TEST(test_other_forms_are_noted) {
+  static const char *const names[] = {"pytorch_model-00001-of-00002.bin", "all.gguf", "consolidated.safetensors",
+                                      "original/params.safetensors"};
+  char note[256];
+  hf_put_tiny("m");
+  hf_put("m", "model.safetensors.index.json", "{}");
+  hf_folder("m/original");
+  for (int i = 0; i < COUNT(names); i++) put_large("m", names[i], TQ_ATTACHMENT_LIMIT + 1);
+  tq_checkpoint *checkpoint = hf_checkpoint("m");
+  ck_assert_uint_eq(checkpoint->file_count, 3);
+  for (int i = 0; i < COUNT(names); i++) {
+    snprintf(note, sizeof note, "not carried: %s, 67108865 bytes: it looks like weights", names[i]);
+    hf_noted(checkpoint, note);
+  }
+  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error));
+  tq_checkpoint_close(checkpoint);
+}
+END_TEST
+
+/* Any other large file may be looked at, but not be lost. */
+START_TEST(test_large_files_are_refused) {
+  static const char *const names[] = {"big.dat", "extra.bin", "model.fp16.safetensors"};
+  char message[256];
+  hf_put_tiny("m");
+  put_large("m", names[_i], TQ_ATTACHMENT_LIMIT + 1);
+  tq_checkpoint *checkpoint = hf_checkpoint("m");
+  snprintf(message, sizeof message, "%s is no part of the model that was read, and its 67108865 bytes", names[_i]);
+  ck_fails(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error), TQ_ERROR_REFUSED, message);
+  ck_assert_int_ne(access(temporary_path("m.tq"), F_OK), 0);
+  tq_checkpoint_close(checkpoint);
+  put_large("m", names[_i], TQ_ATTACHMENT_LIMIT);
+  checkpoint = hf_checkpoint("m");
+  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error));
   tq_checkpoint_close(checkpoint);
 }
 END_TEST
@@ -236,7 +283,7 @@ static const struct {
     {",\"head_dim\":4", "llama.attention.key_length", "4"},
     {",\"head_dim\":6", "llama.attention.value_length", "6"},
     {",\"head_dim\":6", "llama.rope.dimension_count", "6"},
-    {",\"head_dim\":20,\"partial_rotary_factor\":0.4", "llama.rope.dimension_count", "8"},
+    {",\"head_dim\":20,\"partial_rotary_factor\":1", "llama.rope.dimension_count", "20"},
     {",\"_name_or_path\":\"people/Model-1/\"", "general.name", "Model-1"},
     {",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.0}", "llama.rope.scaling.type", "linear"},
     {",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", "llama.rope.scaling.factor", "2"},
@@ -299,7 +346,10 @@ static const struct {
     {",\"rms_norm_eps\":1e300", "rms_norm_eps: a finite number is needed"},
     {",\"rope_theta\":[]", "rope_theta: a finite number is needed"},
     {",\"head_dim\":true", "head_dim: a whole number"},
-    {",\"partial_rotary_factor\":2", "partial_rotary_factor: a number above 0"},
+    {",\"partial_rotary_factor\":0.5", "partial_rotary_factor other than 1 is not understood for llama"},
+    {",\"partial_rotary_factor\":\"1\"", "partial_rotary_factor other than 1"},
+    {",\"rope_parameters\":{\"rope_type\":\"default\",\"partial_rotary_factor\":0.25}",
+     "partial_rotary_factor other than 1"},
     {",\"rope_scaling\":[]", "rope_scaling: an object is needed"},
     {",\"rope_scaling\":{\"type\":7}", "rope_type: a string is needed"},
     {",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}", "RoPE scaling of type dynamic is not understood"},
@@ -336,6 +386,46 @@ START_TEST(test_deep_config) {
 }
 END_TEST
 
+/* Writes a text of `count` items within `begin` and `end`. */
+static void put_items(const char *name, const char *begin, const char *item, size_t count, const char *end) {
+  tq_buffer text = {0};
+  ck_ok(tq_buffer_format(&text, error, "%s%s", begin, item));
+  for (size_t i = 1; i < count; i++) ck_ok(tq_buffer_format(&text, error, ",%s", item));
+  ck_ok(tq_buffer_format(&text, error, "%s", end));
+  write_file(temporary_path(name), text.data, text.size);
+  tq_buffer_free(&text);
+}
+
+/* Small values in great numbers take far more memory than their text. */
+START_TEST(test_memory_is_bounded) {
+  static const char message[] = "JSON that takes more memory than 48 MiB";
+  hf_put_tiny("m");
+  put_items("m/tokenizer.json", "[", "{}", 1000000, "]");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, message);
+  put_items("m/tokenizer.json", "[", "0", 2000000, "]");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, message);
+  hf_remove("m", "tokenizer.json");
+  put_items("m/generation_config.json", "{\"a\":[", "[]", 900000, "]}");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, message);
+  put_items("m/config.json", "[", "[]", 600000, "]");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, "/m/config.json");
+  put_items("m/config.json", "[", "[]", 340000, "]");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, message);
+}
+END_TEST
+
+/* Nor do several files take more than one. */
+START_TEST(test_memory_is_bounded_in_all) {
+  hf_put_tiny("m");
+  put_items("m/tokenizer_config.json", "{\"a\":[", "[]", 150000, "]}");
+  tq_checkpoint_close(hf_checkpoint("m"));
+  put_items("m/special_tokens_map.json", "{\"a\":[", "[]", 150000, "]}");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, "special_tokens_map.json: JSON that takes more memory");
+  hf_remove("m", "special_tokens_map.json");
+  tq_checkpoint_close(hf_checkpoint("m"));
+}
+END_TEST
+
 START_TEST(test_unknown_architecture) {
   hf_put_tiny("m");
   put_config("m", "mamba7", ",\"rms_norm_eps\":\"what\",\"head_dim\":[]");
@@ -359,7 +449,6 @@ static const char *const written_variants[] = {
     ",\"max_position_embeddings\":77,\"rms_norm_eps\":3e-6,\"rope_theta\":1234567.0",
     ",\"head_dim\":4",
     ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}",
-    ",\"partial_rotary_factor\":0.5",
     ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
     "\"original_max_position_embeddings\":16}",
     ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":16}",
@@ -485,6 +574,32 @@ START_TEST(test_refuses_what_safetensors_cannot_hold) {
 }
 END_TEST
 
+/* GGUF can say that only a part of a head is rotated. */
+START_TEST(test_refuses_rope_over_parts_of_heads) {
+  static const char *const names[] = {
+      "block_count",    "embedding_length",     "feed_forward_length", "attention.head_count",
+      "context_length", "rope.dimension_count", "vocab_size"};
+  static const uint32_t values[] = {1, 8, 12, 2, 64, 2, 16};
+  static const uint8_t zero[16];
+  tq_metadata_builder builder = {0};
+  tq_writer *writer;
+  tq_file *file;
+  char key[64];
+  ck_ok(tq_metadata_add_string(&builder, "general.architecture", "llama", 5, error));
+  ck_ok(tq_metadata_add_f32(&builder, "llama.attention.layer_norm_rms_epsilon", 1e-5f, error));
+  for (int i = 0; i < COUNT(names); i++) {
+    snprintf(key, sizeof key, "llama.%s", names[i]);
+    ck_ok(tq_metadata_add_u32(&builder, key, values[i], error));
+  }
+  ck_ok(tq_writer_create(temporary_path("part.tq"), 0, &writer, error));
+  ck_ok(tq_writer_metadata(writer, builder.data, builder.size, builder.count, error));
+  ck_ok(tq_writer_finish(writer, zero, zero, error));
+  tq_metadata_builder_free(&builder);
+  ck_ok(tq_file_open(temporary_path("part.tq"), TQ_VERIFY_HEADER, &file, error));
+  check_refused(file, "RoPE over 2 of a head's 4 dimensions");
+}
+END_TEST
+
 START_TEST(test_notes_what_has_no_place) {
   static const float values[2] = {1, 2};
   tq_buffer notes = {0};
@@ -494,6 +609,22 @@ START_TEST(test_notes_what_has_no_place) {
   ck_assert_ptr_nonnull(strstr((char *)notes.data, "no place for: odd.key"));
   tq_file_close(file);
   tq_buffer_free(&notes);
+}
+END_TEST
+
+/* The reader would not take a config.json without them. */
+START_TEST(test_refuses_unknown_sizes) {
+  tq_metadata_builder builder = {0};
+  static const uint8_t zero[16];
+  tq_writer *writer;
+  tq_file *file = NULL;
+  ck_ok(tq_metadata_add_string(&builder, "general.architecture", "llama", 5, error));
+  ck_ok(tq_writer_create(temporary_path("bare.tq"), 0, &writer, error));
+  ck_ok(tq_writer_metadata(writer, builder.data, builder.size, builder.count, error));
+  ck_ok(tq_writer_finish(writer, zero, zero, error));
+  tq_metadata_builder_free(&builder);
+  ck_ok(tq_file_open(temporary_path("bare.tq"), TQ_VERIFY_HEADER, &file, error));
+  check_refused(file, "config.json needs vocab_size, and the file has no llama.vocab_size");
 }
 END_TEST
 
@@ -511,14 +642,28 @@ END_TEST
 
 /* ---- RoPE factors ---- */
 
+/* The tiny model, which has two RoPE factors, with llama3 scaling; it is made for 40 tokens. */
+static void put_scaled(const char *folder, double base, double low, double high, int context) {
+  char more[512];
+  snprintf(more, sizeof more,
+           ",\"head_dim\":4,\"max_position_embeddings\":40,\"rope_theta\":%g,"
+           "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":32.0,"
+           "\"low_freq_factor\":%g,\"high_freq_factor\":%g,\"original_max_position_embeddings\":%d}",
+           base, low, high, context);
+  hf_put_tiny(folder);
+  put_config(folder, "llama", more);
+}
+
+static const struct {
+  double base, low, high;
+  int context;
+} scalings[] = {{1e9, 1, 4, 8192}, {1e4, 1, 8, 32}, {1e4, 4, 16, 64}, {1e4, 2, 8, 40}};
+
 /* Takes the tiny model with llama3 scaling through a GGUF, which says it only as a tensor. */
 START_TEST(test_factors_become_numbers) {
   tq_buffer notes = {0};
   tq_file_info a, b;
-  hf_put_tiny("m");
-  put_config("m", "llama",
-             ",\"head_dim\":4,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":32.0,\"low_freq_factor\":1.0,"
-             "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}");
+  put_scaled("m", scalings[_i].base, scalings[_i].low, scalings[_i].high, scalings[_i].context);
   tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
   const tq_format *gguf = tq_format_find("gguf");
   ck_ok(gguf->write(file, temporary_path("m.gguf"), &notes, error));
@@ -536,6 +681,18 @@ START_TEST(test_factors_become_numbers) {
   tq_file_close(file);
   tq_file_close(from_gguf);
   tq_file_close(again);
+  tq_buffer_free(&notes);
+}
+END_TEST
+
+START_TEST(test_factors_of_unusual_numbers) {
+  tq_buffer notes = {0};
+  put_scaled("m", 1e4, 1.25, 8, 37);
+  tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
+  ck_ok(tq_format_find("gguf")->write(file, temporary_path("m.gguf"), &notes, error));
+  check_refused(hf_import(temporary_path("m.gguf"), "g.tq"),
+                "tensor rope_freqs.weight: config.json says RoPE factors as parameters, and none that were tried");
+  tq_file_close(file);
   tq_buffer_free(&notes);
 }
 END_TEST
@@ -582,6 +739,8 @@ int main(void) {
   tcase_add_test(folders, test_same_tensor_in_two_shards);
   tcase_add_test(folders, test_several_files_without_an_index);
   tcase_add_test(folders, test_what_is_carried);
+  tcase_add_test(folders, test_other_forms_are_noted);
+  tcase_add_loop_test(folders, test_large_files_are_refused, 0, 3);
   tcase_add_test(folders, test_lone_file);
   tcase_add_test(folders, test_folder_comes_back);
   tcase_add_test(folders, test_tied_head);
@@ -594,6 +753,8 @@ int main(void) {
   tcase_add_loop_test(config, test_bad_key, 0, COUNT(bad_keys));
   tcase_add_test(config, test_heads_that_do_not_divide);
   tcase_add_test(config, test_deep_config);
+  tcase_add_test(config, test_memory_is_bounded_in_all);
+  tcase_add_test(config, test_memory_is_bounded);
   tcase_add_test(config, test_unknown_architecture);
   suite_add_tcase(suite, config);
   TCase *writing = tcase_create("writing");
@@ -604,9 +765,12 @@ int main(void) {
   tcase_add_loop_test(writing, test_gguf_becomes_shards, 0, COUNT(models));
   tcase_add_test(writing, test_carried_files_are_used);
   tcase_add_test(writing, test_refuses_what_safetensors_cannot_hold);
+  tcase_add_test(writing, test_refuses_rope_over_parts_of_heads);
   tcase_add_test(writing, test_notes_what_has_no_place);
   tcase_add_test(writing, test_does_not_replace_a_folder);
-  tcase_add_test(writing, test_factors_become_numbers);
+  tcase_add_test(writing, test_refuses_unknown_sizes);
+  tcase_add_loop_test(writing, test_factors_become_numbers, 0, COUNT(scalings));
+  tcase_add_test(writing, test_factors_of_unusual_numbers);
   suite_add_tcase(suite, writing);
   TCase *faults = tcase_create("faults");
   tcase_add_checked_fixture(faults, hf_clear, NULL);

@@ -335,6 +335,8 @@ static const struct {
     {{.merges = "\"a b\",\"b c\""}, "tokenizer.json: "},
     {{.merges = "\"ab\""}, "model.merges[0]: not two tokens with a space between them"},
     {{.merges = "\"a b c\""}, "model.merges[0]: not two tokens"},
+    {{.merges = "\"a b\",\"a b\",\"a b\",\"a b\",\"a b\",\"a b\",\"a b\",\"a b\",\"a b\""},
+     "model.merges[8]: more merges than there are ways"},
     {{.merges = "[\"a\"]"}, "model.merges[0]: neither a string nor two"},
     {{.merges = "\"a b\",7"}, "model.merges[1]: neither a string nor two"},
     {{.merges = "\"a b\","}, "model.merges[1]: not JSON"},
@@ -347,6 +349,7 @@ START_TEST(test_corrupt) {
   hf_put_tiny("m");
   put_parts("m", &corrupt[_i].parts);
   ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, corrupt[_i].message);
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, "/m/tokenizer.json: ");
 }
 END_TEST
 
@@ -431,6 +434,25 @@ START_TEST(test_ids_where_there_are_no_texts) {
   ck_assert_int_eq(tq_tokenizer_special(tokenizer, TQ_SPECIAL_PADDING), -1);
   tq_tokenizer_close(tokenizer);
   tq_checkpoint_close(checkpoint);
+}
+END_TEST
+
+START_TEST(test_ids_that_no_token_has) {
+  hf_put_tiny("m");
+  put_parts("m", &plain);
+  hf_put("m", "generation_config.json", "{\"bos_token_id\":4294967295,\"eos_token_id\":-1,\"pad_token_id\":15}");
+  tq_checkpoint *checkpoint = hf_checkpoint("m");
+  tq_tokenizer *tokenizer = open_tokenizer(checkpoint);
+  ck_assert_int_eq(tq_tokenizer_special(tokenizer, TQ_SPECIAL_BOS), -1);
+  ck_assert_int_eq(tq_tokenizer_special(tokenizer, TQ_SPECIAL_EOS), -1);
+  ck_assert_int_eq(tq_tokenizer_special(tokenizer, TQ_SPECIAL_PADDING), 15);
+  tq_tokenizer_close(tokenizer);
+  tq_checkpoint_close(checkpoint);
+  hf_put("m", "generation_config.json", "{\"eos_token_id\":[16]}");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT,
+           "/m/generation_config.json: eos_token_id: 16 is not one of the 16 tokens");
+  hf_put("m", "generation_config.json", "{\"eos_token_id\":-2}");
+  ck_fails(hf_status("m", error), TQ_ERROR_CORRUPT, "eos_token_id: -2 is not one");
 }
 END_TEST
 
@@ -658,18 +680,38 @@ START_TEST(test_tokens_added_to_a_model) {
 }
 END_TEST
 
+/* One piece, "a", and no trainer's specification: a unigram model. */
+static const char unigram[] = "\x0a\x03\x0a\x01\x61";
+
 START_TEST(test_model_that_is_not_understood) {
   if (!write_stories()) return;
-  hf_put("out", "tokenizer.model", "garbage");
+  hf_put("out", "tokenizer.model", unigram);
   tq_checkpoint *checkpoint = hf_checkpoint("out");
   ck_assert_ptr_nonnull(checkpoint->tokenizer);
-  hf_noted(checkpoint, "scores are made from tokenizer.json's merges: tokenizer.model");
+  hf_noted(checkpoint, "scores are made from tokenizer.json's merges: tokenizer.model: SentencePiece models of type 1");
   tq_checkpoint_close(checkpoint);
   hf_remove("out", "tokenizer.json");
   checkpoint = hf_checkpoint("out");
   ck_assert_ptr_null(checkpoint->tokenizer);
   hf_noted(checkpoint, "so there is no tokenizer");
   tq_checkpoint_close(checkpoint);
+}
+END_TEST
+
+/* Whether tokenizer.json could do without it or not. */
+START_TEST(test_model_that_is_damaged) {
+  static const struct {
+    const char *text, *message;
+  } damaged[] = {{"garbage", "/out/tokenizer.model: not a tokenizer file"},
+                 {"", "/out/tokenizer.model: not a tokenizer file"},
+                 {"\x0a\x03\x0a\x01", "/out/tokenizer.model: offset 0 of the file"},
+                 {"\x0a\x03\x0a\x01\x61\x12\x02\x18", "/out/tokenizer.model: offset 5 of the file"}};
+  if (!write_stories()) return;
+  for (int i = 0; i < 2 * COUNT(damaged); i++) {
+    if (i == COUNT(damaged)) hf_remove("out", "tokenizer.json");
+    hf_put("out", "tokenizer.model", damaged[i % COUNT(damaged)].text);
+    ck_fails(hf_status("out", error), TQ_ERROR_CORRUPT, damaged[i % COUNT(damaged)].message);
+  }
 }
 END_TEST
 
@@ -744,6 +786,7 @@ int main(void) {
   tcase_add_test(variants, test_truncated_anywhere);
   tcase_add_test(variants, test_flipped_bits);
   tcase_add_test(variants, test_special_tokens);
+  tcase_add_test(variants, test_ids_that_no_token_has);
   tcase_add_test(variants, test_ids_where_there_are_no_texts);
   tcase_add_test(variants, test_chat_templates);
   tcase_add_test(variants, test_given_tokenizer);
@@ -758,6 +801,7 @@ int main(void) {
   tcase_add_test(pieces, test_both_files_disagree);
   tcase_add_test(pieces, test_tokens_added_to_a_model);
   tcase_add_test(pieces, test_model_that_is_not_understood);
+  tcase_add_test(pieces, test_model_that_is_damaged);
   suite_add_tcase(suite, pieces);
   TCase *limits = tcase_create("limits");
   tcase_add_checked_fixture(limits, hf_clear, NULL);

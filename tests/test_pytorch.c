@@ -4,6 +4,7 @@
 #include "formats/names.h"
 #include "formats/pytorch/pickle.h"
 #include "formats/pytorch/pytorch.h"
+#include "tests/gguf_builder.h"
 #include "tests/pickle_builder.h"
 #include "tests/support.h"
 
@@ -369,6 +370,71 @@ START_TEST(inside_an_archive) {
 }
 END_TEST
 
+static tq_status read_tensors(const char *path, tq_error *error) {
+  tq_checkpoint *checkpoint = NULL;
+  uint8_t buffer[4096];
+  tq_status status = tq_checkpoint_open(path, NULL, &checkpoint, error);
+  for (size_t i = 0; status == TQ_OK && i < checkpoint->tensor_count; i++)
+    status = tq_source_tensor_read(checkpoint, i, 0, checkpoint->tensors[i].size, buffer, error);
+  tq_checkpoint_close(checkpoint);
+  return status;
+}
+
+/* A flipped bit of a storage, whether the tensor is all of it or a part. */
+START_TEST(damaged_storages) {
+  static const tensor tensors[] = {{"FloatStorage", "0", 1024, 0, 1, {1024}, NULL},
+                                   {"FloatStorage", "0", 1024, 8, 1, {64}, NULL}};
+  static uint8_t data[4096];
+  for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 5 + i / 256);
+  pickle made = {0};
+  emit_start(&made);
+  emit_text(&made, "t");
+  emit_tensor(&made, &tensors[_i]);
+  emit_end(&made);
+  const member members[] = {{"n/data.pkl", made.data, made.size}, {"n/data/0", data, sizeof data}};
+  const char *path = pack("storage.pt", PACK_ZIP, members, 2);
+  free(made.data);
+  ck_ok(read_tensors(path, error));
+  size_t size;
+  uint8_t *bytes = read_file(path, &size), *storage = memmem(bytes, size, data, sizeof data);
+  ck_assert_ptr_nonnull(storage);
+  storage[2000] ^= 1;
+  write_file(path, bytes, size);
+  free(bytes);
+  ck_fails(read_tensors(path, error), TQ_ERROR_CORRUPT, "entry 'data/0' is damaged: its CRC-32 does not match");
+}
+END_TEST
+
+/* Bits flipped in an archive around another file: none may become weights. */
+START_TEST(damaged_archives) {
+  static const pack_kind packings[] = {PACK_ZIP, PACK_TAR_GZ};
+  static const uint64_t shape[] = {1024};
+  static uint8_t values[4096], read[4096];
+  for (size_t i = 0; i < sizeof values; i++) values[i] = (uint8_t)(i * 7 + i / 256);
+  gguf_builder builder = {0};
+  gguf_tensor(&builder, "t", 0, 1, shape, values, sizeof values);
+  size_t size;
+  uint8_t *model = gguf_end(&builder, &size);
+  const member one = {"model.gguf", model, size};
+  const char *path = temporary_path("damaged.archive");
+  pack_archive(path, packings[_i], &one, 1);
+  free(model);
+  uint8_t *bytes = read_file(path, &size);
+  for (size_t at = 100; at + 200 < size; at += 50) {
+    tq_checkpoint *checkpoint = NULL;
+    tq_error error = {0};
+    bytes[at] ^= 1;
+    write_file(path, bytes, size);
+    bytes[at] ^= 1;
+    tq_status status = tq_checkpoint_open(path, NULL, &checkpoint, &error);
+    if (status == TQ_OK) status = tq_source_tensor_read(checkpoint, 0, 0, sizeof values, read, &error);
+    tq_checkpoint_close(checkpoint);
+    ck_assert_msg(status == TQ_ERROR_CORRUPT, "byte %zu: status %d: %s", at, (int)status, error.message);
+  }
+  free(bytes);
+}
+END_TEST
+
 START_TEST(other_files_are_refused) {
   static const uint8_t legacy[] = "\x80\2\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\2M\xe9\3.\x80\2}q\0(X";
   const char *path = temporary_path("old.bin");
@@ -561,6 +627,28 @@ START_TEST(deep_and_endless_pickles) {
 }
 END_TEST
 
+/* What one byte makes again and again. */
+START_TEST(pickles_that_grow) {
+  static const struct {
+    uint8_t opcode;
+    const char *part;
+  } rows[] = {{'}', "more than 2097152 values"},
+              {0x85, "more than 2097152 values"},
+              {'(', "more than 2097152 marks"},
+              {0x94, "more than 2097152 memo entries"}};
+  size_t size = 4 << 20;
+  uint8_t *bytes = malloc(size);
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    memset(bytes, rows[i].opcode, size);
+    memcpy(bytes, "\x80\4N", 3);
+    ck_fails(read_bytes(bytes, size, error), TQ_ERROR_CORRUPT, rows[i].part);
+  }
+  memcpy(bytes, "\x80\2Nr\xff\xff\x3f\0.", 9);
+  ck_fails(read_bytes(bytes, size, error), TQ_ERROR_CORRUPT, "more than 2097152 memo entries");
+  free(bytes);
+}
+END_TEST
+
 /* Every truncation is refused; every flipped bit gives another pickle or a refusal. */
 START_TEST(damaged_pickles) {
   pickle made = {0};
@@ -616,6 +704,8 @@ int main(void) {
   tcase_add_test(reading, the_model_among_other_things);
   tcase_add_test(reading, protocol_4_and_typed_tensors);
   tcase_add_test(reading, names_there_and_back);
+  tcase_add_loop_test(reading, damaged_storages, 0, 2);
+  tcase_add_loop_test(reading, damaged_archives, 0, 2);
   tcase_add_test(reading, recognised_by_magic_and_name);
   tcase_add_test(reading, llama2c_checkpoints_are_their_bin);
   tcase_add_test(reading, names_of_metas_need_model_args);
@@ -629,6 +719,7 @@ int main(void) {
   tcase_add_test(hostile, foreign_globals);
   tcase_add_test(hostile, malformed_pickles);
   tcase_add_test(hostile, deep_and_endless_pickles);
+  tcase_add_test(hostile, pickles_that_grow);
   tcase_add_test(hostile, damaged_pickles);
   tcase_add_test(hostile, every_fault_is_reported);
   suite_add_tcase(suite, hostile);

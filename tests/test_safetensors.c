@@ -295,6 +295,25 @@ START_TEST(test_sizes_of_the_header) {
 }
 END_TEST
 
+/* A header as large models have it is read; one that takes far more memory than its tensors deserve is not. */
+START_TEST(test_memory_is_bounded) {
+  enum { TENSORS = 20000, KEYS = 700000, ROOM = 100 };
+  char *header = calloc(KEYS, ROOM), *at = header;
+  ck_assert_ptr_nonnull(header);
+  for (size_t i = 0; i < TENSORS; i++) {
+    at += sprintf(at, "%c\"layers.%zu\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}", i ? ',' : '{', i,
+                  4 * i, 4 * i + 4);
+  }
+  strcpy(at, "}");
+  ck_ok(try_header(header, (size_t)4 * TENSORS, error));
+  at = header + sprintf(header, "{\"__metadata__\":");
+  for (size_t i = 0; i < KEYS; i++) at += sprintf(at, "%c\"%zu\":\"\"", i ? ',' : '{', i);
+  strcpy(at, "}}");
+  ck_fails(try_header(header, 0, error), TQ_ERROR_CORRUPT, "JSON that takes more memory than 48 MiB");
+  free(header);
+}
+END_TEST
+
 START_TEST(test_truncated_anywhere) {
   size_t size;
   make_file(two_tensors, sizeof two_tensors - 1, 16);
@@ -411,6 +430,7 @@ int main(void) {
   tcase_add_loop_test(hostile, test_bad_tensor, 0, COUNT(bad_tensors));
   tcase_add_test(hostile, test_nesting);
   tcase_add_test(hostile, test_sizes_of_the_header);
+  tcase_add_test(hostile, test_memory_is_bounded);
   tcase_add_test(hostile, test_truncated_anywhere);
   tcase_add_test(hostile, test_flipped_bytes);
   tcase_add_test(hostile, test_every_operation_may_fail);

@@ -167,6 +167,19 @@ START_TEST(defaults_are_llama_cpps) {
 }
 END_TEST
 
+START_TEST(ids_that_no_token_has) {
+  opened with;
+  char reason[TQ_REASON_SIZE];
+  keys from = start_keys("llama");
+  ck_ok(tq_metadata_add_u32(&from.builder, "tokenizer.ggml.bos_token_id", 3, error));
+  ck_fails(read_keys(&from, &with, reason, error), TQ_ERROR_CORRUPT,
+           "keys: key tokenizer.ggml.bos_token_id is not one of the 3 tokens");
+  from = start_keys("llama");
+  ck_ok(tq_metadata_add_u32(&from.builder, "tokenizer.ggml.eot_token_id", 99999, error));
+  ck_fails(read_keys(&from, &with, reason, error), TQ_ERROR_CORRUPT, "key tokenizer.ggml.eot_token_id is not one");
+}
+END_TEST
+
 static void ck_not_understood(keys *from, const char *part) {
   opened with;
   char reason[TQ_REASON_SIZE];
@@ -645,6 +658,7 @@ int main(void) {
   tcase_add_loop_test(tests, sentencepiece_comes_back, 0, 2);
   tcase_add_loop_test(tests, metadata_comes_back, 0, 4);
   tcase_add_test(tests, defaults_are_llama_cpps);
+  tcase_add_test(tests, ids_that_no_token_has);
   tcase_add_test(tests, what_is_not_understood_is_said);
   tcase_add_test(tests, contradicting_keys);
   tcase_add_test(tests, keys_in_the_converters_order);

@@ -4,16 +4,19 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "formats/archive/stream.h"
+#include "formats/archive/zip_sums.h"
 #include "formats/folder.h"
 
 #include <stdlib.h>
+#include <zlib.h>
 
 enum {
   MOST_ENTRIES = 100000,     /* folders and hidden files included */
   LONGEST_NAME = 1024,       /* bytes */
   MOST_NAME_BYTES = 8 << 20, /* of all names together: a compressed archive gives them away almost for nothing */
   DEEPEST = 2,               /* archives around an archive */
-  CURSORS = 3,               /* a tensor that is read twice needs two, and something else may be read meanwhile */
+  CURSORS = 4,               /* a tensor that is read twice needs two, one more where a zip inside compares its CRC-32
+                                ahead, and something else may be read meanwhile */
   WINDOW = 64 << 10          /* bytes kept behind a cursor, for readers that look twice at a header */
 };
 
@@ -27,6 +30,8 @@ typedef struct member {
   uint64_t size;
   bool is_direct;
   uint64_t data_offset;
+  bool is_unchecked; /* direct, in a zip archive, and not compared with its CRC-32 yet */
+  uint32_t crc;
 } member;
 
 /* A pass over the archive that stands at some place in it. Reading at or behind that place goes on from there. */
@@ -44,9 +49,10 @@ struct tq_archive {
   tq_input *input;
   uint64_t limit;  /* bytes it may expand to */
   unsigned depth;  /* archives around it */
-  member *members; /* by name */
+  member *members; /* in the order of paths */
   size_t member_count, member_capacity;
-  char **names; /* of the members */
+  tq_zip_sums sums; /* only while the entries are listed */
+  char **names;     /* of the members */
   size_t name_bytes;
   cursor cursors[CURSORS];
   uint64_t clock; /* counts reads, to find the cursor that was used least recently */
@@ -115,6 +121,11 @@ static tq_status add_member(tq_archive *archive, tq_archive_stream *stream, tq_a
     return TQ_OK;
   }
   if (entry->is_direct) status = confirm_direct(archive, stream, entry, error);
+  const tq_zip_sum *sum = NULL;
+  if (entry->is_direct && tq_archive_stream_is_zip(stream)) {
+    sum = tq_zip_sums_find(&archive->sums, entry->data_offset, entry->size);
+    if (!sum) entry->is_direct = false;
+  }
   if (status == TQ_OK)
     status = tq_grow((void **)&archive->members, &archive->member_capacity, archive->member_count + 1, sizeof(member),
                      error);
@@ -123,7 +134,7 @@ static tq_status add_member(tq_archive *archive, tq_archive_stream *stream, tq_a
     return status;
   }
   archive->members[archive->member_count++] =
-      (member){name, ordinal, entry->size, entry->is_direct, entry->data_offset};
+      (member){name, ordinal, entry->size, entry->is_direct, entry->data_offset, sum != NULL, sum ? sum->crc : 0};
   return TQ_OK;
 }
 
@@ -155,8 +166,10 @@ static size_t common_prefix(const tq_archive *archive) {
 }
 
 static int compare_members(const void *a, const void *b) {
-  return strcmp(((const member *)a)->name, ((const member *)b)->name);
+  return tq_compare_paths(((const member *)a)->name, ((const member *)b)->name);
 }
+
+static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static tq_status index_members(tq_archive *archive, tq_error *error) {
   if (archive->member_count == 0)
@@ -169,8 +182,13 @@ static tq_status index_members(tq_archive *archive, tq_error *error) {
     char *name = archive->members[i].name;
     memmove(name, name + prefix, strlen(name) - prefix + 1);
     archive->names[i] = name;
-    if (i > 0 && strcmp(archive->names[i - 1], name) == 0) return refuse(archive, name, "is there twice", error);
+    if (i == 0) continue;
+    const char *before = archive->names[i - 1];
+    if (strcmp(before, name) == 0) return refuse(archive, name, "is there twice", error);
+    if (tq_path_lies_below(name, before))
+      return refuse(archive, before, "is both a file and a folder with files in it", error);
   }
+  qsort(archive->names, archive->member_count, sizeof *archive->names, compare_names);
   return TQ_OK;
 }
 
@@ -178,7 +196,9 @@ static tq_status list(tq_archive *archive, tq_error *error) {
   tq_archive_stream *stream;
   tq_status status = tq_archive_stream_open(archive->input, archive->limit, &stream, error);
   if (status != TQ_OK) return status;
-  status = list_entries(archive, stream, error);
+  if (tq_archive_stream_is_zip(stream)) status = tq_zip_sums_read(archive->input, &archive->sums, error);
+  if (status == TQ_OK) status = list_entries(archive, stream, error);
+  tq_zip_sums_free(&archive->sums);
   tq_archive_stream_close(stream);
   return status == TQ_OK ? index_members(archive, error) : status;
 }
@@ -318,16 +338,46 @@ static tq_status read_forward(cursor *at, const member *target, uint64_t offset,
   return TQ_OK;
 }
 
+static tq_status compare_crc(const tq_archive *archive, member *target, uLong crc, tq_error *error) {
+  if (crc != target->crc) return refuse(archive, target->name, "is damaged: its CRC-32 does not match", error);
+  target->is_unchecked = false;
+  return TQ_OK;
+}
+
+/* Reads a stored member for the first time: before any of its bytes is given, all of them are compared with the CRC-32.
+ */
+static tq_status read_checked(const tq_archive *archive, member *target, uint64_t offset, uint8_t *buffer, size_t size,
+                              tq_error *error) {
+  bool is_whole = size == target->size;
+  size_t room = is_whole ? size : WINDOW;
+  uint8_t *window = is_whole ? buffer : tq_allocate(WINDOW, 1, error);
+  if (!window) return TQ_ERROR_SYSTEM;
+  tq_status status = TQ_OK;
+  uLong crc = crc32(0, NULL, 0);
+  for (uint64_t at = 0; at < target->size && status == TQ_OK;) {
+    uint64_t left = target->size - at;
+    size_t piece = left < room ? (size_t)left : room;
+    status = tq_input_read(archive->input, target->data_offset + at, window, piece, error);
+    if (status == TQ_OK) crc = crc32_z(crc, window, piece);
+    at += piece;
+  }
+  if (!is_whole) tq_free(window);
+  if (status == TQ_OK) status = compare_crc(archive, target, crc, error);
+  if (status != TQ_OK || is_whole) return status;
+  return tq_input_read(archive->input, target->data_offset + offset, buffer, size, error);
+}
+
 typedef struct member_context {
   tq_archive *archive;
-  const member *member;
+  member *member;
 } member_context;
 
 static tq_status read_member(void *context, uint64_t offset, void *buffer, size_t size, tq_error *error) {
   member_context *self = context;
   tq_archive *archive = self->archive;
-  const member *target = self->member;
+  member *target = self->member;
   if (size == 0) return TQ_OK;
+  if (target->is_unchecked) return read_checked(archive, target, offset, buffer, size, error);
   if (target->is_direct) return tq_input_read(archive->input, target->data_offset + offset, buffer, size, error);
   cursor *at = choose_cursor(archive, target, offset);
   at->last_use = ++archive->clock;
@@ -346,7 +396,7 @@ static void close_member(void *context) {
 
 static const tq_input_operations member_operations = {read_member, close_member};
 
-static tq_status open_member(tq_archive *archive, const member *found, tq_input **input, tq_error *error) {
+static tq_status open_member(tq_archive *archive, member *found, tq_input **input, tq_error *error) {
   member_context *context = tq_allocate(1, sizeof *context, error);
   char *name = tq_format_string(error, "%s/%s", tq_archive_name(archive), found->name);
   tq_status status = context && name ? TQ_OK : TQ_ERROR_SYSTEM;
@@ -364,7 +414,7 @@ static tq_status open_member(tq_archive *archive, const member *found, tq_input 
 
 tq_status tq_archive_input(tq_archive *archive, const char *name, tq_input **input, tq_error *error) {
   member key = {.name = (char *)(uintptr_t)name};
-  const member *found = bsearch(&key, archive->members, archive->member_count, sizeof(member), compare_members);
+  member *found = bsearch(&key, archive->members, archive->member_count, sizeof(member), compare_members);
   *input = NULL;
   return found ? open_member(archive, found, input, error) : TQ_OK;
 }

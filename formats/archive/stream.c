@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "formats/archive/gunzip.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -28,12 +29,12 @@ typedef struct container {
   size_t offset;
   size_t magic_size;
   const char *magic;
-  int (*support)(struct archive *);
+  int (*support)(struct archive *); /* NULL for gzip, which is undone without libarchive */
   bool is_compression;
 } container;
 
 static const container containers[] = {
-    {"gzip", 0, 2, "\x1f\x8b", archive_read_support_filter_gzip, true},
+    {"gzip", 0, 2, "\x1f\x8b", NULL, true},
     {"zstd", 0, 4, "\x28\xb5\x2f\xfd", archive_read_support_filter_zstd, true},
     {"xz", 0, 6, "\xfd\x37\x7aXZ\0", archive_read_support_filter_xz, true},
     {"bzip2", 0, 3, "BZh", archive_read_support_filter_bzip2, true},
@@ -46,16 +47,19 @@ enum { START_SIZE = TAR_MAGIC_OFFSET + 5 };
 struct tq_archive_stream {
   tq_input *input;
   const container *container;
-  struct archive *format; /* gives the entries */
-  struct archive *filter; /* gives the bytes under them where they are compressed; NULL otherwise */
-  uint8_t *buffer;        /* LARGEST_CHUNK bytes of the input */
-  uint64_t position;      /* in the input: what libarchive asks for next */
-  size_t chunk;           /* how much of it to read at once */
-  uint64_t expanded;      /* bytes the filter gave so far */
-  uint64_t limit;         /* and may give */
-  uint64_t tar_end;       /* where the entries of a tar archive end, as far as they were seen */
-  locale_t locale;        /* a UTF-8 one: libarchive translates names by the thread's locale */
-  tq_status status;       /* of the first callback that failed, since libarchive has no room for it */
+  struct archive *format;      /* gives the entries */
+  struct archive *filter;      /* gives the bytes under them where they are compressed; NULL otherwise */
+  tq_gunzip *gunzip;           /* does where they are compressed by gzip */
+  struct archive_entry *entry; /* the current one */
+  uint64_t entry_left;         /* bytes of it that were not given yet */
+  uint8_t *buffer;             /* LARGEST_CHUNK bytes of the input */
+  uint64_t position;           /* in the input: what libarchive asks for next */
+  size_t chunk;                /* how much of it to read at once */
+  uint64_t expanded;           /* bytes the filter gave so far */
+  uint64_t limit;              /* and may give */
+  uint64_t tar_end;            /* where the entries of a tar archive end, as far as they were seen */
+  locale_t locale;             /* a UTF-8 one: libarchive translates names by the thread's locale */
+  tq_status status;            /* of the first callback that failed, since libarchive has no room for it */
   tq_error failure;
 };
 
@@ -140,21 +144,29 @@ static la_int64_t seek_input(struct archive *handle, void *context, la_int64_t o
   return target;
 }
 
-/* The bytes under a compressed archive, counted. */
+/* The next bytes under a compressed archive; none at its end. */
+static tq_status next_expanded(const tq_archive_stream *stream, const void **buffer, size_t *size, tq_error *error) {
+  if (stream->gunzip) return tq_gunzip_next(stream->gunzip, buffer, size, error);
+  do {
+    la_int64_t offset;
+    int result = archive_read_data_block(stream->filter, buffer, size, &offset);
+    if (result != ARCHIVE_OK) *size = 0;
+    if (result == ARCHIVE_EOF) return TQ_OK;
+    if (result != ARCHIVE_OK) {
+      const char *reason = archive_error_string(stream->filter);
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s", tq_input_name(stream->input), reason ? reason : "truncated");
+    }
+  } while (*size == 0);
+  return TQ_OK;
+}
+
+/* The same, counted, as libarchive calls it. */
 static la_ssize_t read_filtered(struct archive *handle, void *context, const void **buffer) {
   tq_archive_stream *stream = context;
   size_t size = 0;
   tq_error failure = {0};
-  do {
-    la_int64_t offset;
-    int result = archive_read_data_block(stream->filter, buffer, &size, &offset);
-    if (result == ARCHIVE_EOF) return 0;
-    if (result != ARCHIVE_OK) {
-      const char *reason = archive_error_string(stream->filter);
-      tq_error_set(&failure, TQ_ERROR_CORRUPT, "%s: %s", tq_input_name(stream->input), reason ? reason : "truncated");
-      return callback_failed(stream, handle, TQ_ERROR_CORRUPT, &failure);
-    }
-  } while (size == 0);
+  tq_status status = next_expanded(stream, buffer, &size, &failure);
+  if (status != TQ_OK) return callback_failed(stream, handle, status, &failure);
   stream->expanded += size;
   if (stream->expanded > stream->limit) {
     tq_error_set(&failure, TQ_ERROR_CORRUPT, "%s: expands to more than %llu bytes, which no model does",
@@ -197,6 +209,7 @@ static int start_on_input(tq_archive_stream *stream, struct archive *handle) {
 }
 
 static tq_status start_filter(tq_archive_stream *stream, tq_error *error) {
+  if (!stream->container->support) return tq_gunzip_create(stream->input, &stream->gunzip, error);
   tq_status status = new_handle(stream, stream->container->support, &stream->filter, error);
   if (status != TQ_OK) return status;
   struct archive_entry *entry;
@@ -263,9 +276,14 @@ void tq_archive_stream_close(tq_archive_stream *stream) {
   if (!stream) return;
   if (stream->format) archive_read_free(stream->format);
   if (stream->filter) archive_read_free(stream->filter);
+  tq_gunzip_close(stream->gunzip);
   if (stream->locale) freelocale(stream->locale);
   tq_free(stream->buffer);
   tq_free(stream);
+}
+
+bool tq_archive_stream_is_zip(const tq_archive_stream *stream) {
+  return stream->container->support == archive_read_support_format_zip_seekable;
 }
 
 /* ---- entries ---- */
@@ -303,7 +321,7 @@ static const char *reason_against(struct archive_entry *entry) {
 
 /* libarchive names the method of a zip entry in the name of the format only. */
 static bool is_stored(const tq_archive_stream *stream) {
-  if (stream->filter) return false;
+  if (stream->container->is_compression) return false;
   if (stream->container->support == archive_read_support_format_tar) return true;
   const char *name = archive_format_name(stream->format);
   return name && strstr(name, "(uncompressed)");
@@ -320,6 +338,8 @@ static tq_status describe(tq_archive_stream *stream, struct archive_entry *from,
   if (reason) return refuse(stream, entry->name, reason, error);
   entry->is_folder = archive_entry_filetype(from) == AE_IFDIR;
   entry->size = entry->is_folder ? 0 : (uint64_t)archive_entry_size(from);
+  stream->entry = from;
+  stream->entry_left = entry->size;
   entry->data_offset = (uint64_t)archive_filter_bytes(stream->format, 0);
   entry->is_direct = !entry->is_folder && is_stored(stream);
   if (entry->is_direct && !tq_within(entry->data_offset, entry->size, tq_input_size(stream->input)))
@@ -334,7 +354,7 @@ static tq_status describe(tq_archive_stream *stream, struct archive_entry *from,
  */
 static tq_status check_tar_end(tq_archive_stream *stream, tq_error *error) {
   uint64_t total = tq_input_size(stream->input);
-  if (stream->filter) {
+  if (stream->container->is_compression) {
     const void *ignored;
     la_ssize_t size;
     do {
@@ -353,8 +373,7 @@ static tq_status next_entry(tq_archive_stream *stream, tq_archive_entry *entry, 
   int result = archive_read_next_header(stream->format, &from);
   *end = result == ARCHIVE_EOF;
   if (*end) {
-    bool is_zip = stream->container->support == archive_read_support_format_zip_seekable;
-    return is_zip ? TQ_OK : check_tar_end(stream, error);
+    return tq_archive_stream_is_zip(stream) ? TQ_OK : check_tar_end(stream, error);
   }
   if (result != ARCHIVE_OK) return handle_failed(stream, stream->format, error);
   return describe(stream, from, entry, error);
@@ -367,6 +386,22 @@ tq_status tq_archive_stream_next(tq_archive_stream *stream, tq_archive_entry *en
   return status;
 }
 
+static tq_status read_failed(const tq_archive_stream *stream, tq_error *error) {
+  const char *reason = archive_error_string(stream->format), *name = archive_entry_pathname_utf8(stream->entry);
+  if (stream->status == TQ_OK && reason && name && strstr(reason, "bad CRC"))
+    return refuse(stream, name, "is damaged: its CRC-32 does not match", error);
+  return handle_failed(stream, stream->format, error);
+}
+
+/* libarchive compares an entry's CRC-32 when it is asked for more than there is. */
+static tq_status check_entry_end(tq_archive_stream *stream, tq_error *error) {
+  char more;
+  la_ssize_t got = archive_read_data(stream->format, &more, 1);
+  if (got < 0) return read_failed(stream, error);
+  if (got == 0) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: an entry is longer than its size", tq_input_name(stream->input));
+}
+
 tq_status tq_archive_stream_read(tq_archive_stream *stream, void *buffer, size_t size, tq_error *error) {
   locale_t previous = enter_locale(stream);
   uint8_t *to = buffer;
@@ -374,12 +409,14 @@ tq_status tq_archive_stream_read(tq_archive_stream *stream, void *buffer, size_t
   while (size > 0 && status == TQ_OK) {
     la_ssize_t got = archive_read_data(stream->format, to, size);
     if (got < 0)
-      status = handle_failed(stream, stream->format, error);
+      status = read_failed(stream, error);
     else if (got == 0)
       status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: an entry ends before its size", tq_input_name(stream->input));
     else {
       to += got;
       size -= (size_t)got;
+      stream->entry_left -= (size_t)got;
+      if (stream->entry_left == 0) status = check_entry_end(stream, error);
     }
   }
   leave_locale(previous);

@@ -24,6 +24,8 @@ bool tq_archive_stream_recognize(const uint8_t *start, size_t size);
  * refused while it is read. */
 tq_status tq_archive_stream_open(tq_input *input, uint64_t limit, tq_archive_stream **stream, tq_error *error);
 void tq_archive_stream_close(tq_archive_stream *stream); /* NULL is allowed */
+/* True for a zip archive, whose entries have a CRC-32 that is checked here and by none who reads past the stream. */
+bool tq_archive_stream_is_zip(const tq_archive_stream *stream);
 
 /* Goes to the next entry, which is a regular file or a folder: everything else is refused by name. Sets *end behind the
  * last, after checking that the archive is complete. */

@@ -2,8 +2,10 @@
 #include "base/memory.h"
 #include "formats/gguf/plan.h"
 #include "formats/tokenizer/tokenizer_files.h"
+#include "model/function.h"
 #include "tq/tokenizer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,37 +17,111 @@ static bool begins_with(tq_string key, const char *text) {
   return key.size >= strlen(text) && memcmp(key.data, text, strlen(text)) == 0;
 }
 
-/* "llama.rope.scaling.factor" and its like, of any architecture. */
-static bool is_rope_scaling(tq_string key) {
+/* What stands behind "llama.rope.scaling.", or the same of any architecture; nothing for other keys. */
+static tq_string rope_scaling_name(tq_string key) {
   static const char middle[] = ".rope.scaling.";
   const char *dot = memchr(key.data, '.', key.size);
-  if (!dot) return false;
+  if (!dot) return (tq_string){"", 0};
   tq_string rest = {dot, key.size - (size_t)(dot - key.data)};
-  return begins_with(rest, middle);
+  if (!begins_with(rest, middle)) return (tq_string){"", 0};
+  return (tq_string){rest.data + sizeof middle - 1, rest.size - (sizeof middle - 1)};
+}
+
+/* ---- YaRN's magnitude ---- */
+
+static bool is_magnitude(tq_string key) {
+  tq_string name = rope_scaling_name(key);
+  return key_is(name, "yarn_attn_factor") || key_is(name, "attn_factor");
+}
+
+/* The number that, multiplied with what YaRN computes, gives the magnitude bit for bit; 0 where there is none. */
+static float multiplier_of(float magnitude, float computed) {
+  float quotient = magnitude / computed;
+  float candidates[] = {quotient, nextafterf(quotient, 0.0f), nextafterf(quotient, INFINITY)};
+  for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
+    if (candidates[i] * computed == magnitude) return candidates[i];
+  }
+  return 0.0f;
+}
+
+static tq_status refuse_scaling(const tq_gguf_plan *plan, const tq_hyperparameters *model, const char *key, float value,
+                                const char *reason, tq_error *error) {
+  return tq_fail(error, TQ_ERROR_REFUSED, "%s: %s.rope.scaling.%s is %.9g: %s", plan->name, model->architecture, key,
+                 (double)value, reason);
+}
+
+/* For the architectures that are known here llama.cpp reads neither yarn_attn_factor nor yarn_beta_fast and _slow: it
+ * takes the betas' defaults and multiplies 1 + 0.1 ln(factor) by attn_factor. *multiplier gets what that is to be; 0
+ * when the keys say the same to it as they stand. */
+static tq_status plan_magnitude(const tq_gguf_plan *plan, float *multiplier, tq_error *error) {
+  const tq_metadata *metadata = tq_file_metadata(plan->file);
+  tq_hyperparameters model;
+  tq_value value;
+  char key[128];
+  *multiplier = 0.0f;
+  if (tq_hyperparameters_read(metadata, &model, NULL) || model.rope_scaling != TQ_ROPE_YARN) return TQ_OK;
+  const char *defaults = "llama.cpp takes its defaults";
+  if (model.rope_beta_fast != 32.0f) {
+    return refuse_scaling(plan, &model, "yarn_beta_fast", model.rope_beta_fast, defaults, error);
+  }
+  if (model.rope_beta_slow != 1.0f) {
+    return refuse_scaling(plan, &model, "yarn_beta_slow", model.rope_beta_slow, defaults, error);
+  }
+  snprintf(key, sizeof key, "%s.rope.scaling.yarn_attn_factor", model.architecture);
+  if (!tq_metadata_find(metadata, key, &value)) return TQ_OK;
+  *multiplier = multiplier_of(tq_rope_magnitude(&model), tq_yarn_attention_factor(model.rope_factor));
+  if (*multiplier > 0.0f) return TQ_OK;
+  return refuse_scaling(plan, &model, "yarn_attn_factor", tq_rope_magnitude(&model),
+                        "llama.cpp multiplies, and no multiplier gives exactly that", error);
+}
+
+static tq_status add_magnitude(tq_gguf_plan *plan, float multiplier, tq_error *error) {
+  tq_string architecture = tq_metadata_string(tq_file_metadata(plan->file), "general.architecture");
+  char key[128];
+  snprintf(key, sizeof key, "%.*s.rope.scaling.attn_factor", (int)architecture.size, architecture.data);
+  return tq_metadata_add_f32(&plan->keys, key, multiplier, error);
 }
 
 /* ---- the keys that the file has ---- */
 
 /* The written file is not split, and llama.cpp stops at a scaling type that it does not know. */
 static bool is_left_out(tq_string key, bool llama3) {
-  return begins_with(key, "tq.") || begins_with(key, "split.") || (llama3 && is_rope_scaling(key));
+  return begins_with(key, "tq.") || begins_with(key, "split.") || (llama3 && rope_scaling_name(key).size);
+}
+
+/* True when the tokenizer's keys are made from its section, for the metadata does not have them. */
+static bool translates_tokenizer(const tq_gguf_plan *plan, tq_section *section) {
+  return !tq_metadata_string(tq_file_metadata(plan->file), "tokenizer.ggml.model").data &&
+         tq_file_find_section(plan->file, "tokenizer", section);
 }
 
 static tq_status copy_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
   const tq_metadata *metadata = tq_file_metadata(plan->file);
   bool llama3 = tq_gguf_scales_like_llama3(metadata);
-  size_t own = 0;
-  tq_status status = TQ_OK;
+  tq_section section;
+  bool translates = translates_tokenizer(plan, &section);
+  size_t own = 0, replaced = 0;
+  float multiplier;
+  tq_status status = plan_magnitude(plan, &multiplier, error);
   for (size_t i = 0; !status && i < tq_metadata_count(metadata); i++) {
     tq_string key;
     tq_value value;
     tq_metadata_at(metadata, i, &key, &value);
     own += begins_with(key, "tq.");
     if (key_is(key, "general.architecture") || is_left_out(key, llama3)) continue;
+    if (multiplier > 0.0f && is_magnitude(key)) continue;
+    if (translates && begins_with(key, "tokenizer.")) {
+      replaced++;
+      continue;
+    }
     status = tq_metadata_add_value(&plan->keys, key, &value, error);
   }
-  if (status || !own) return status;
-  return tq_buffer_format(notes, error, "%zu keys that only .tq files have are not written\n", own);
+  if (!status && multiplier > 0.0f) status = add_magnitude(plan, multiplier, error);
+  if (!status && own) {
+    status = tq_buffer_format(notes, error, "%zu keys that only .tq files have are not written\n", own);
+  }
+  if (status || !replaced) return status;
+  return tq_buffer_format(notes, error, "%zu keys of the metadata give way to those of the tokenizer\n", replaced);
 }
 
 static tq_status add_architecture(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
@@ -182,8 +258,7 @@ static tq_status translate_tokenizer(tq_gguf_plan *plan, const tq_tokenizer *tok
 static tq_status add_tokenizer(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
   tq_section section;
   tq_tokenizer *tokenizer;
-  if (tq_metadata_string(tq_file_metadata(plan->file), "tokenizer.ggml.model").data) return TQ_OK;
-  if (!tq_file_find_section(plan->file, "tokenizer", &section)) return TQ_OK;
+  if (!translates_tokenizer(plan, &section)) return TQ_OK;
   tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &tokenizer, error);
   if (status) return status;
   status = translate_tokenizer(plan, tokenizer, notes, error);

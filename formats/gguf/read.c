@@ -154,14 +154,15 @@ static tq_status split_number(const char *file, const tq_metadata *metadata, con
   return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s is not a number that counts", file, key);
 }
 
-/* The name of part `part` (from 1) of `count`, of which `name` is part `own`; released by tq_free. */
-static tq_status split_name(const char *name, uint64_t own, uint64_t part, uint64_t count, char **result,
-                            tq_error *error) {
+/* The name of part `part` (from 1) of `count`, of which `name` is part `own`; released by tq_free. `file` begins
+ * messages. */
+static tq_status split_name(const char *file, const char *name, uint64_t own, uint64_t part, uint64_t count,
+                            char **result, tq_error *error) {
   char ending[64];
   snprintf(ending, sizeof ending, "-%05llu-of-%05llu.gguf", (unsigned long long)own, (unsigned long long)count);
   size_t size = strlen(name), ending_size = strlen(ending);
   if (size <= ending_size || strcmp(name + size - ending_size, ending) != 0) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: part %llu of %llu, but its name does not end in %s", name,
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: part %llu of %llu, but its name does not end in %s", file,
                    (unsigned long long)own, (unsigned long long)count, ending);
   }
   *result = tq_format_string(error, "%.*s-%05llu-of-%05llu.gguf", (int)(size - ending_size), name,
@@ -186,7 +187,7 @@ static tq_status check_first_part(const char *file, const char *name, const tq_m
   }
   if (number == 0) return TQ_OK;
   char *first;
-  status = split_name(name, number + 1, 1, *count, &first, error);
+  status = split_name(file, name, number + 1, 1, *count, &first, error);
   if (status) return status;
   status = tq_fail(error, TQ_ERROR_USAGE, "%s: part %llu of %llu of a model: open the first, %s", file,
                    (unsigned long long)number + 1, (unsigned long long)*count, first);
@@ -237,7 +238,7 @@ static tq_status open_part(tq_checkpoint *checkpoint, const char *name, uint64_t
 static tq_status open_other_parts(tq_checkpoint *checkpoint, const char *name, uint64_t count, tq_error *error) {
   for (uint64_t part = 2; part <= count; part++) {
     char *other;
-    tq_status status = split_name(name, 1, part, count, &other, error);
+    tq_status status = split_name(tq_input_name(checkpoint->inputs[0]), name, 1, part, count, &other, error);
     if (status) return status;
     status = open_part(checkpoint, other, part, count, error);
     tq_free(other);

@@ -207,12 +207,12 @@ static tq_status carry_scaling(const reading *to, const json_t *scaling) {
   return status;
 }
 
-/* Which part of a head is rotated. */
-static tq_status get_share(const reading *to, const json_t *object, double *share) {
+/* Transformers' classes for Llama and BitNet rotate whole heads only. */
+static tq_status check_share(const reading *to, const json_t *object) {
   const json_t *json = member(object, "partial_rotary_factor");
-  if (!json) return TQ_OK;
-  *share = json_number_value(json);
-  return *share > 0 && *share <= 1 ? TQ_OK : wrong_type(to, "partial_rotary_factor", "a number above 0 and up to 1");
+  if (!json || (json_is_number(json) && json_number_value(json) == 1.0)) return TQ_OK;
+  return tq_fail(to->error, TQ_ERROR_CORRUPT, "%s: partial_rotary_factor other than 1 is not understood for %s",
+                 to->file, to->architecture);
 }
 
 /* Newer files have rope_parameters, with the base and the scaling in one; older ones rope_theta and rope_scaling. */
@@ -222,13 +222,11 @@ static tq_status carry_rope(const reading *to, const json_t *config, uint32_t he
     return wrong_type(to, parameters ? "rope_parameters" : "rope_scaling", "an object");
   }
   float base = 10000.0f;
-  double share = 1.0;
   tq_status status = get_real(to, config, "rope_theta", &base);
   if (!status) status = get_real(to, parameters, "rope_theta", &base);
-  if (!status) status = get_share(to, config, &share);
-  if (!status) status = get_share(to, parameters, &share);
-  /* Truncated as Hugging Face does it, but for what nine decimal digits of a quotient lose. */
-  if (!status) status = add_count(to, "rope.dimension_count", (uint32_t)(share * head_dimension + 1e-4));
+  if (!status) status = check_share(to, config);
+  if (!status) status = check_share(to, parameters);
+  if (!status) status = add_count(to, "rope.dimension_count", head_dimension);
   if (!status) status = add_real(to, "rope.freq_base", base);
   const char *a = scaling_kind(parameters), *b = scaling_kind(scaling);
   if (!status && parameters && scaling && a && b && strcmp(a, b) != 0) {
@@ -350,6 +348,17 @@ static tq_status write_vocabulary_size(const tq_file *file, const tq_tokenizer *
   return size ? set(config, "vocab_size", json_integer((json_int_t)size), error) : TQ_OK;
 }
 
+/* What the reader demands of an architecture that is known. */
+static tq_status check_sizes(const char *architecture, const json_t *config, tq_error *error) {
+  if (!tq_architecture_by_gguf(architecture)) return TQ_OK;
+  for (size_t i = 0; i < COUNT(keys); i++) {
+    if (keys[i].otherwise >= 0 || json_object_get(config, keys[i].hf)) continue;
+    return tq_fail(error, TQ_ERROR_REFUSED, "config.json needs %s, and the file has no %s.%s to make it of", keys[i].hf,
+                   architecture, keys[i].gguf);
+  }
+  return TQ_OK;
+}
+
 static tq_status write_scaling(const tq_hyperparameters *model, json_t *config, tq_error *error) {
   static const char *const names[] = {
       [TQ_ROPE_LINEAR] = "linear", [TQ_ROPE_LLAMA3] = "llama3", [TQ_ROPE_YARN] = "yarn"};
@@ -381,8 +390,9 @@ static tq_status write_function(const tq_file *file, const tq_hyperparameters *m
   if (!status) status = set(config, "mlp_bias", json_boolean(has_role(file, "layers.0.gate_bias")), error);
   if (!status) status = set(config, "rope_theta", tq_json_f32(model->rope_base), error);
   if (!status && model->rope_dimensions != model->head_dimension) {
-    float share = (float)model->rope_dimensions / (float)model->head_dimension;
-    status = set(config, "partial_rotary_factor", tq_json_f32(share), error);
+    status = tq_fail(error, TQ_ERROR_REFUSED,
+                     "RoPE over %u of a head's %u dimensions: a Hugging Face folder cannot say it for architecture %s",
+                     model->rope_dimensions, model->head_dimension, model->architecture);
   }
   if (!status) status = write_scaling(model, config, error);
   return status;
@@ -441,6 +451,7 @@ tq_status tq_hf_config_write(const tq_file *file, const tq_hyperparameters *mode
   if (!status) status = write_sizes(file, architecture, *config, error);
   if (!status) status = write_vocabulary_size(file, tokenizer, *config, error);
   if (!status && model) status = write_function(file, model, *config, error);
+  if (!status) status = check_sizes(architecture, *config, error);
   if (!status) status = set(*config, "tie_word_embeddings", json_boolean(!has_role(file, "head")), error);
   if (!status) status = write_special_ids(tokenizer, *config, error);
   const char *type = float_type(file);

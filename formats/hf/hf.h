@@ -9,10 +9,6 @@
 
 #include <jansson.h>
 
-/* A file of the folder that is not weights is attached when it is no larger than this. The largest files that come with
- * a model, tokenizers, have under 40 MB; what is larger is weights under a name that is not known here. */
-enum { TQ_HF_ATTACHMENT_LIMIT = 64 << 20 };
-
 /* The row "hf" in the table of formats; it takes the folder as a whole, so `name` is NULL. */
 tq_status tq_hf_open(tq_checkpoint *checkpoint, const char *name, const tq_open_options *options, tq_error *error);
 tq_status tq_hf_write(const tq_file *file, const char *path, tq_buffer *notes, tq_error *error);
@@ -28,8 +24,10 @@ tq_status tq_hf_describe(tq_checkpoint *checkpoint, const tq_open_options *optio
  */
 tq_status tq_hf_tokenizer_serialize(tq_input *input, uint8_t **section, size_t *size, tq_error *error);
 
-/* Reads a JSON file of the folder whole; *json is NULL, with TQ_OK, when there is none. */
-tq_status tq_hf_load(tq_folder *folder, const char *name, json_t **json, tq_error *error);
+/* Reads a JSON file of the folder whole, if it has at most `limit` bytes; *json is NULL, with TQ_OK, when there is
+ * none.
+ */
+tq_status tq_hf_load(tq_folder *folder, const char *name, size_t limit, json_t **json, tq_error *error);
 
 /* ---- config.json ---- */
 
@@ -38,7 +36,7 @@ tq_status tq_hf_load(tq_folder *folder, const char *name, json_t **json, tq_erro
 tq_status tq_hf_config_read(tq_checkpoint *checkpoint, const char *name, const json_t *config,
                             tq_metadata_builder *builder, tq_error *error);
 /* Makes a config.json from a file's metadata and tensors. `model` are its hyperparameters, NULL when they are not
- * understood; `tokenizer` may be NULL too. */
+ * understood; `tokenizer` may be NULL too. TQ_ERROR_REFUSED when a size that the architecture needs is not known. */
 tq_status tq_hf_config_write(const tq_file *file, const tq_hyperparameters *model, const tq_tokenizer *tokenizer,
                              json_t **config, tq_error *error);
 /* True when HF's files say what this metadata key says, or need not. */

@@ -10,10 +10,13 @@
 
 #include <string.h>
 
-/* Names that hold weights whatever their size, in this format or another. */
-static const char *const weight_extensions[] = {
-    ".safetensors", ".bin",       ".pt",      ".pth", ".ckpt", ".gguf",   ".ggml",    ".h5",
-    ".onnx",        ".onnx_data", ".msgpack", ".ot",  ".npz",  ".tflite", ".mlmodel", ".pdparams"};
+/* Names under which folders hold the same model once more, for other programs. */
+static const char *const other_extensions[] = {".pt",  ".pth",    ".ckpt",      ".gguf",    ".ggml",
+                                               ".h5",  ".onnx",   ".onnx_data", ".msgpack", ".ot",
+                                               ".npz", ".tflite", ".mlmodel",   ".pdparams"};
+
+/* A config.json has a few kilobytes, an index of weights some hundred bytes a tensor. */
+enum { CONFIG_LIMIT = 1 << 20, INDEX_LIMIT = 16 << 20 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -28,11 +31,17 @@ static bool ends_with(const char *text, const char *end) {
   return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-static bool is_weights_name(const char *name) {
-  for (size_t i = 0; i < COUNT(weight_extensions); i++) {
-    if (ends_with(name, weight_extensions[i])) return true;
+static bool begins_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+
+/* Transformers' own PyTorch files and what Meta and Mistral publish beside theirs; another .bin or .safetensors may be
+ * anything. */
+static bool is_other_form(const char *name) {
+  const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+  for (size_t i = 0; i < COUNT(other_extensions); i++) {
+    if (ends_with(base, other_extensions[i])) return true;
   }
-  return false;
+  if (ends_with(base, ".bin")) return begins_with(base, "pytorch_model");
+  return ends_with(base, ".safetensors") && (begins_with(base, "consolidated") || begins_with(name, "original/"));
 }
 
 /* ---- choosing the weights ---- */
@@ -138,13 +147,17 @@ static tq_status read_shards(tq_checkpoint *checkpoint, const char *index, json_
 
 static tq_status read_index(tq_checkpoint *checkpoint, const char *index, bool pytorch, tq_error *error) {
   json_t *json;
-  tq_status status = tq_hf_load(checkpoint->folder, index, &json, error);
+  tq_status status = tq_hf_load(checkpoint->folder, index, INDEX_LIMIT, &json, error);
   if (status) return status;
+  char *place = tq_format_string(error, "%s/%s", tq_folder_name(checkpoint->folder), index);
   json_t *map = json_object_get(json, "weight_map");
-  if (json_is_object(map))
-    status = read_shards(checkpoint, index, map, pytorch, error);
+  if (!place)
+    status = TQ_ERROR_SYSTEM;
+  else if (json_is_object(map))
+    status = read_shards(checkpoint, place, map, pytorch, error);
   else
-    status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: weight_map is not an object", index);
+    status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: weight_map is not an object", place);
+  tq_free(place);
   json_decref(json);
   return status;
 }
@@ -245,7 +258,7 @@ static tq_status read_config(tq_checkpoint *checkpoint, const json_t *config, bo
 static tq_status describe(tq_checkpoint *checkpoint, const tq_open_options *options, bool whole, bool *described,
                           tq_error *error) {
   json_t *config;
-  tq_status status = tq_hf_load(checkpoint->folder, "config.json", &config, error);
+  tq_status status = tq_hf_load(checkpoint->folder, "config.json", CONFIG_LIMIT, &config, error);
   if (status) return status;
   *described = config != NULL;
   status = read_config(checkpoint, config, whole, error);
@@ -271,17 +284,20 @@ static bool was_read(const tq_checkpoint *checkpoint, const char *name) {
   return false;
 }
 
+/* The model once more in a form of many gigabytes is not worth carrying; anything else that is large is refused when
+ * the folder is imported. */
 static tq_status attach(tq_checkpoint *checkpoint, const char *name, tq_error *error) {
   tq_input *input;
   size_t index;
   tq_status status = tq_folder_input(checkpoint->folder, name, &input, error);
   if (status) return status;
   if (!input) return tq_fail(error, TQ_ERROR_SYSTEM, "%s: %s is gone", tq_folder_name(checkpoint->folder), name);
-  if (tq_input_size(input) > TQ_HF_ATTACHMENT_LIMIT) {
+  if (tq_input_size(input) > TQ_ATTACHMENT_LIMIT && is_other_form(name)) {
     unsigned long long size = tq_input_size(input);
     tq_input_close(input);
-    return tq_checkpoint_note(checkpoint, error, "%s is not carried: %llu bytes are more than an attachment's %d", name,
-                              size, TQ_HF_ATTACHMENT_LIMIT);
+    return tq_checkpoint_note(checkpoint, error,
+                              "not carried: %s, %llu bytes: it looks like weights in another form, and was not read",
+                              name, size);
   }
   status = tq_checkpoint_add_input(checkpoint, input, &index, error);
   if (status) tq_input_close(input);
@@ -292,20 +308,14 @@ static tq_status attach(tq_checkpoint *checkpoint, const char *name, tq_error *e
 static tq_status attach_others(tq_checkpoint *checkpoint, char *const *names, size_t count, tq_error *error) {
   tq_status status = TQ_OK;
   for (size_t i = 0; !status && i < count; i++) {
-    if (was_read(checkpoint, names[i])) continue;
-    if (is_weights_name(names[i])) {
-      status =
-          tq_checkpoint_note(checkpoint, error, "%s is not carried: it looks like weights, and was not read", names[i]);
-    } else {
-      status = attach(checkpoint, names[i], error);
-    }
+    if (!was_read(checkpoint, names[i])) status = attach(checkpoint, names[i], error);
   }
   return status;
 }
 
 static tq_status note_pytorch(tq_checkpoint *checkpoint, tq_error *error) {
-  return tq_checkpoint_note(checkpoint, error,
-                            "PyTorch files are read but not kept as they are, nor are the files beside them");
+  return tq_checkpoint_note(
+      checkpoint, error, "not carried: the PyTorch files as they are (what they hold is), nor the files beside them");
 }
 
 tq_status tq_hf_open(tq_checkpoint *checkpoint, const char *name, const tq_open_options *options, tq_error *error) {

@@ -30,8 +30,10 @@ typedef struct tq_tokenizer_json {
   tq_error *error;
 } tq_tokenizer_json;
 
-/* Parses the text, which it takes over. */
-tq_status tq_tokenizer_json_load(tq_tokenizer_json *from, const char *file, char *text, size_t size, tq_error *error);
+/* Parses the text, which it takes over. `expanded`: it comes out of an archive, so that no file's size justifies its
+ * own. */
+tq_status tq_tokenizer_json_load(tq_tokenizer_json *from, const char *file, char *text, size_t size, bool expanded,
+                                 tq_error *error);
 /* Fills `tables` with everything that the file says; ids up to `least_count` that it does not name become unused tokens
  * "[PADn]", as llama.cpp's converter has it. `sentencepiece` are the tables of the tokenizer.model beside it, or NULL.
  */

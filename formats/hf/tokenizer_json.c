@@ -22,13 +22,14 @@ tq_status tq_tokenizer_json_stop(tq_tokenizer_json *from, const char *format, ..
   return TQ_OK;
 }
 
-tq_status tq_tokenizer_json_load(tq_tokenizer_json *from, const char *file, char *text, size_t size, tq_error *error) {
+tq_status tq_tokenizer_json_load(tq_tokenizer_json *from, const char *file, char *text, size_t size, bool expanded,
+                                 tq_error *error) {
   from->file = file;
   from->text = text;
   from->size = size;
   from->error = error;
   from->merge_span = tq_json_find_array(text, size, "model", "merges");
-  return tq_json_parse_around(file, text, size, from->merge_span, &from->json, error);
+  return tq_json_parse_around(file, text, size, from->merge_span, expanded ? size : 0, &from->json, error);
 }
 
 void tq_tokenizer_json_free(tq_tokenizer_json *from) {

@@ -52,10 +52,18 @@ static bool is_version_line(const json_t *item) {
   return text && strncmp(text, "#version", 8) == 0;
 }
 
+/* A merge is one way to cut a token of the model in two, and each way is one merge: no list is longer, unless it says
+ * the same again and again. */
+static size_t most_merges(const tq_tokenizer_json *from) {
+  size_t most = 0;
+  for (size_t id = 0; id < from->base_count; id++) most += from->tables.tokens[id].size;
+  return most;
+}
+
 /* Gives up the text, which is not needed any more and may be larger than the tables. */
 static tq_status read_list(tq_tokenizer_json *from) {
   tq_vocabulary_tables *tables = &from->tables;
-  size_t cursor = from->merge_span.begin, count = 0, capacity = 0;
+  size_t cursor = from->merge_span.begin, count = 0, capacity = 0, most = most_merges(from);
   tq_json_span item;
   tq_status status = TQ_OK;
   while (!status && tq_json_next_item(from->text, from->merge_span, &cursor, &item)) {
@@ -65,7 +73,8 @@ static tq_status read_list(tq_tokenizer_json *from) {
     if (status == TQ_ERROR_CORRUPT) return bad_merge(from, count, "not JSON");
     if (status) return status;
     if (!is_version_line(json)) {
-      status = tq_grow(&merges, &capacity, count + 1, sizeof *tables->merges, from->error);
+      if (count == most) status = bad_merge(from, count, "more merges than there are ways to cut a token in two");
+      if (!status) status = tq_grow(&merges, &capacity, count + 1, sizeof *tables->merges, from->error);
       tables->merges = merges;
       if (!status) status = read_merge(from, json, count, &tables->merges[count]);
       count++;

@@ -14,7 +14,8 @@ typedef struct sources {
   json_t *template_file; /* chat_template.json */
   char *template_text;   /* chat_template.jinja */
   size_t template_size;
-  char *model; /* tokenizer.model */
+  char *json_path, *model_path; /* of tokenizer.json and tokenizer.model, for messages */
+  char *model;                  /* tokenizer.model */
   size_t model_size;
   tq_vocabulary_tables model_tables;
   tq_tokenizer_json json;
@@ -33,27 +34,42 @@ static void free_sources(sources *from) {
   json_decref(from->template_file);
   tq_free(from->template_text);
   tq_free(from->model);
+  tq_free(from->model_path);
+  tq_free(from->json_path);
   tq_free(from->texts);
 }
 
 /* ---- loading ---- */
 
+/* Files of settings have a few kilobytes, with a chat template some tens of them; the one with the most added tokens
+ * that is known has 1.2 MB. */
+enum { SETTINGS_LIMIT = 4 << 20 };
+
+/* What is held of a tokenizer.json or tokenizer.model that an archive expands to: the largest that the budget for JSON
+ * lets through. */
+enum { EXPANDED_LIMIT = TQ_JSON_BUDGET };
+
 /* *text is NULL when there is no such file. */
-static tq_status load_text(tq_folder *folder, const char *name, char **text, size_t *size, tq_error *error) {
+static tq_status load_text(tq_folder *folder, const char *name, size_t limit, char **text, size_t *size,
+                           tq_error *error) {
   tq_input *input;
   *text = NULL;
   tq_status status = tq_folder_input(folder, name, &input, error);
   if (status || !input) return status;
-  status = tq_input_read_all(input, TQ_TOKENIZER_JSON_LIMIT, text, size, error);
+  status = tq_input_read_all(input, limit, text, size, error);
   tq_input_close(input);
   return status;
 }
 
-tq_status tq_hf_load(tq_folder *folder, const char *name, json_t **json, tq_error *error) {
+static size_t tokenizer_limit(const tq_folder *folder) {
+  return tq_folder_is_archive(folder) ? EXPANDED_LIMIT : TQ_TOKENIZER_JSON_LIMIT;
+}
+
+tq_status tq_hf_load(tq_folder *folder, const char *name, size_t limit, json_t **json, tq_error *error) {
   char *text;
   size_t size = 0;
   *json = NULL;
-  tq_status status = load_text(folder, name, &text, &size, error);
+  tq_status status = load_text(folder, name, limit, &text, &size, error);
   if (status || !text) return status;
   char *place = tq_format_string(error, "%s/%s", tq_folder_name(folder), name);
   status = place ? tq_json_parse(place, text, size, json, error) : TQ_ERROR_SYSTEM;
@@ -62,30 +78,42 @@ tq_status tq_hf_load(tq_folder *folder, const char *name, json_t **json, tq_erro
   return status;
 }
 
+static tq_status load_settings(const sources *from, const char *name, json_t **json) {
+  return tq_hf_load(from->checkpoint->folder, name, SETTINGS_LIMIT, json, from->error);
+}
+
 static tq_status load_small_files(sources *from) {
   tq_folder *folder = from->checkpoint->folder;
-  tq_status status = tq_hf_load(folder, "tokenizer_config.json", &from->tokenizer_config, from->error);
-  if (!status) status = tq_hf_load(folder, "special_tokens_map.json", &from->special_tokens, from->error);
-  if (!status) status = tq_hf_load(folder, "added_tokens.json", &from->added_tokens, from->error);
-  if (!status) status = tq_hf_load(folder, "generation_config.json", &from->generation, from->error);
-  if (!status) status = tq_hf_load(folder, "chat_template.json", &from->template_file, from->error);
+  tq_status status = load_settings(from, "tokenizer_config.json", &from->tokenizer_config);
+  if (!status) status = load_settings(from, "special_tokens_map.json", &from->special_tokens);
+  if (!status) status = load_settings(from, "added_tokens.json", &from->added_tokens);
+  if (!status) status = load_settings(from, "generation_config.json", &from->generation);
+  if (!status) status = load_settings(from, "chat_template.json", &from->template_file);
   if (!status) {
-    status = load_text(folder, "chat_template.jinja", &from->template_text, &from->template_size, from->error);
+    status = load_text(folder, "chat_template.jinja", SETTINGS_LIMIT, &from->template_text, &from->template_size,
+                       from->error);
   }
   return status;
 }
 
-/* A tokenizer.model that is not understood is remembered as a reason, for tokenizer.json may do without it. */
+/* A tokenizer.model that is whole but not understood is remembered as a reason, for tokenizer.json may do without it.
+ */
 static tq_status load_model(sources *from, bool *usable) {
+  tq_folder *folder = from->checkpoint->folder;
   tq_status status =
-      load_text(from->checkpoint->folder, "tokenizer.model", &from->model, &from->model_size, from->error);
+      load_text(folder, "tokenizer.model", tokenizer_limit(folder), &from->model, &from->model_size, from->error);
   *usable = false;
   if (status || !from->model) return status;
+  from->model_path = tq_format_string(from->error, "%s/tokenizer.model", tq_folder_name(folder));
+  if (!from->model_path) return TQ_ERROR_SYSTEM;
   tq_error problem = {0};
-  status = tq_tokenizer_file_read("tokenizer.model", from->model, from->model_size, &from->model_tables, &problem);
+  status = tq_tokenizer_file_read(from->model_path, from->model, from->model_size, &from->model_tables, &problem);
   *usable = status == TQ_OK;
-  if (status == TQ_ERROR_CORRUPT) {
-    snprintf(from->reason, sizeof from->reason, "%.*s", (int)sizeof from->reason - 1, problem.message);
+  if (status && from->model_tables.foreign) {
+    size_t path = strlen(from->model_path);
+    bool named = strncmp(problem.message, from->model_path, path) == 0;
+    snprintf(from->reason, sizeof from->reason, "tokenizer.model%.*s", (int)sizeof from->reason - 16,
+             named ? problem.message + path : " is not understood");
     return TQ_OK;
   }
   return status ? tq_fail(from->error, status, "%s", problem.message) : TQ_OK;
@@ -110,8 +138,9 @@ static tq_status each_added(sources *from, uint64_t most,
   json_object_foreach(from->added_tokens, key, value) {
     uint64_t id = json_is_integer(value) && json_integer_value(value) >= 0 ? (uint64_t)json_integer_value(value) : most;
     if (id >= most) {
-      return tq_fail(from->error, TQ_ERROR_CORRUPT, "added_tokens.json: '%s': its id is not a whole number below %llu",
-                     key, (unsigned long long)most);
+      return tq_fail(from->error, TQ_ERROR_CORRUPT,
+                     "%s/added_tokens.json: '%s': its id is not a whole number below %llu",
+                     tq_folder_name(from->checkpoint->folder), key, (unsigned long long)most);
     }
     if (!status) status = visit(from, id, key, TQ_TOKEN_USER_DEFINED);
   }
@@ -122,8 +151,8 @@ static tq_status each_added(sources *from, uint64_t most,
     bool special = json_is_true(json_object_get(value, "special"));
     if (sscanf(key, "%20llu%c", &id, &end) != 1 || id >= most || !text) {
       return tq_fail(from->error, TQ_ERROR_CORRUPT,
-                     "tokenizer_config.json: added_tokens_decoder: '%s' is not an id below %llu with its content", key,
-                     (unsigned long long)most);
+                     "%s/tokenizer_config.json: added_tokens_decoder: '%s' is not an id below %llu with its content",
+                     tq_folder_name(from->checkpoint->folder), key, (unsigned long long)most);
     }
     if (!status) status = visit(from, id, text, special ? TQ_TOKEN_CONTROL : TQ_TOKEN_USER_DEFINED);
   }
@@ -229,12 +258,19 @@ static int64_t find_token(const tq_vocabulary *vocabulary, const char *text) {
   return -1;
 }
 
-/* An id, or the first of a list of ids. */
-static int64_t token_id(const json_t *json, const tq_vocabulary *vocabulary) {
+/* An id, or the first of a list of ids; -1, in 64 or 32 bits, is none. */
+static tq_status read_id(const sources *from, const char *file, const json_t *object, const char *key,
+                         const tq_vocabulary *vocabulary, int64_t *id) {
+  const json_t *json = json_object_get(object, key);
   if (json_is_array(json)) json = json_array_get(json, 0);
-  if (!json_is_integer(json)) return -1;
-  int64_t id = json_integer_value(json);
-  return id >= 0 && (uint64_t)id < vocabulary->token_count ? id : -1;
+  int64_t number = json_is_integer(json) ? json_integer_value(json) : -1;
+  if (number == -1 || number == UINT32_MAX) return TQ_OK;
+  if (number < 0 || (uint64_t)number >= vocabulary->token_count) {
+    return tq_fail(from->error, TQ_ERROR_CORRUPT, "%s/%s: %s: %lld is not one of the %zu tokens",
+                   tq_folder_name(from->checkpoint->folder), file, key, (long long)number, vocabulary->token_count);
+  }
+  *id = number;
+  return TQ_OK;
 }
 
 /* Texts in the tokenizer's own files come before ids in the model's. */
@@ -245,15 +281,16 @@ static tq_status read_special(const sources *from, size_t row, tq_vocabulary *vo
   if (!text) text = token_text(json_object_get(from->special_tokens, key));
   if (!text) text = token_text(json_object_get(json_object_get(from->tokenizer_config, "extra_special_tokens"), key));
   int64_t id = text ? find_token(vocabulary, text) : -1;
+  tq_status status = TQ_OK;
   if (text && id < 0) {
-    tq_status status =
-        tq_checkpoint_note(from->checkpoint, from->error, "%s '%s' is not a token of the vocabulary", key, text);
-    if (status) return status;
+    status = tq_checkpoint_note(from->checkpoint, from->error, "%s '%s' is not a token of the vocabulary", key, text);
   }
-  if (id < 0 && id_key) id = token_id(json_object_get(from->config, id_key), vocabulary);
-  if (id < 0 && id_key) id = token_id(json_object_get(from->generation, id_key), vocabulary);
+  if (!status && id < 0 && id_key) status = read_id(from, "config.json", from->config, id_key, vocabulary, &id);
+  if (!status && id < 0 && id_key) {
+    status = read_id(from, "generation_config.json", from->generation, id_key, vocabulary, &id);
+  }
   if (id >= 0) *special = id;
-  return TQ_OK;
+  return status;
 }
 
 /* The token that a template puts beside a text must be the one that the other files name. */
@@ -318,7 +355,13 @@ static tq_status note_reason(const sources *from, const char *file, const char *
 static tq_status read_json(sources *from, char *text, size_t size) {
   tq_checkpoint *checkpoint = from->checkpoint;
   bool usable;
-  tq_status status = tq_tokenizer_json_load(&from->json, "tokenizer.json", text, size, from->error);
+  from->json_path = tq_format_string(from->error, "%s/tokenizer.json", tq_folder_name(checkpoint->folder));
+  if (!from->json_path) {
+    tq_free(text);
+    return TQ_ERROR_SYSTEM;
+  }
+  bool expanded = tq_folder_is_archive(checkpoint->folder);
+  tq_status status = tq_tokenizer_json_load(&from->json, from->json_path, text, size, expanded, from->error);
   if (!status) status = load_model(from, &usable);
   if (status) return status;
   usable = usable && from->model_tables.vocabulary.kind == TQ_TOKENIZER_SENTENCEPIECE;
@@ -335,7 +378,7 @@ static tq_status read_json(sources *from, char *text, size_t size) {
         tq_checkpoint_note(checkpoint, from->error, "scores are made from tokenizer.json's merges: %s", from->reason);
   }
   if (status) return status;
-  return serialize("tokenizer.json", &from->json.tables.vocabulary, &checkpoint->tokenizer, &checkpoint->tokenizer_size,
+  return serialize(from->json_path, &from->json.tables.vocabulary, &checkpoint->tokenizer, &checkpoint->tokenizer_size,
                    from->error);
 }
 
@@ -350,7 +393,7 @@ static tq_status read_model(sources *from) {
   status = extend_model(from);
   if (!status) status = complete(from, vocabulary);
   if (status) return status;
-  return serialize("tokenizer.model", vocabulary, &checkpoint->tokenizer, &checkpoint->tokenizer_size, from->error);
+  return serialize(from->model_path, vocabulary, &checkpoint->tokenizer, &checkpoint->tokenizer_size, from->error);
 }
 
 tq_status tq_hf_tokenizer_read(tq_checkpoint *checkpoint, const json_t *config, tq_error *error) {
@@ -358,7 +401,9 @@ tq_status tq_hf_tokenizer_read(tq_checkpoint *checkpoint, const json_t *config, 
   char *text;
   size_t size = 0;
   tq_status status = load_small_files(&from);
-  if (!status) status = load_text(checkpoint->folder, "tokenizer.json", &text, &size, error);
+  if (!status) {
+    status = load_text(checkpoint->folder, "tokenizer.json", tokenizer_limit(checkpoint->folder), &text, &size, error);
+  }
   if (!status) status = text ? read_json(&from, text, size) : read_model(&from);
   free_sources(&from);
   return status;
@@ -370,7 +415,7 @@ tq_status tq_hf_tokenizer_serialize(tq_input *input, uint8_t **section, size_t *
   size_t text_size;
   *section = NULL;
   tq_status status = tq_input_read_all(input, TQ_TOKENIZER_JSON_LIMIT, &text, &text_size, error);
-  if (!status) status = tq_tokenizer_json_load(&from, tq_input_name(input), text, text_size, error);
+  if (!status) status = tq_tokenizer_json_load(&from, tq_input_name(input), text, text_size, false, error);
   if (!status) status = tq_tokenizer_json_read(&from, 0, NULL);
   tq_vocabulary *vocabulary = &from.tables.vocabulary;
   if (!status && from.reason[0]) status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s", from.file, from.reason);

@@ -28,8 +28,25 @@ static bool nearly_equal(const float *a, const float *b, size_t count) {
   return true;
 }
 
+/* Tries an original context with the usual frequency factors; 1 and 4 are those of every published model. */
+static bool try_context(tq_hyperparameters *scaled, uint32_t context, const float *factors, float *computed,
+                        size_t count) {
+  static const float lows[] = {1.0f, 2.0f, 4.0f}, highs[] = {4.0f, 2.0f, 8.0f, 16.0f};
+  scaled->rope_original_context = context;
+  for (size_t low = 0; low < sizeof lows / sizeof *lows; low++) {
+    for (size_t high = 0; high < sizeof highs / sizeof *highs; high++) {
+      if (lows[low] >= highs[high]) continue;
+      scaled->rope_low_frequency_factor = lows[low];
+      scaled->rope_high_frequency_factor = highs[high];
+      tq_rope_factors(scaled, computed);
+      if (nearly_equal(factors, computed, count)) return true;
+    }
+  }
+  return false;
+}
+
 /* GGUF files say Llama 3's scaling only as the factors that come of it. Its lowest frequency is divided by the factor
- * itself; the other numbers are those of every model published with it. */
+ * itself; the other numbers are searched among usual ones, first that of the published models. */
 static bool derive_scaling(tq_hyperparameters *model, const float *factors, float *computed, size_t count) {
   tq_rope_factors(model, computed);
   if (nearly_equal(factors, computed, count)) return true;
@@ -37,13 +54,13 @@ static bool derive_scaling(tq_hyperparameters *model, const float *factors, floa
   tq_hyperparameters scaled = *model;
   scaled.rope_scaling = TQ_ROPE_LLAMA3;
   scaled.rope_factor = factors[count - 1];
-  scaled.rope_original_context = 8192;
-  scaled.rope_low_frequency_factor = 1.0f;
-  scaled.rope_high_frequency_factor = 4.0f;
-  tq_rope_factors(&scaled, computed);
-  if (!nearly_equal(factors, computed, count)) return false;
-  *model = scaled;
-  return true;
+  bool found = try_context(&scaled, 8192, factors, computed, count) ||
+               try_context(&scaled, model->context, factors, computed, count);
+  for (uint32_t context = 32; !found && context <= UINT32_C(1) << 20; context *= 2) {
+    found = try_context(&scaled, context, factors, computed, count);
+  }
+  if (found) *model = scaled;
+  return found;
 }
 
 static tq_status drop_factors(const tq_file *file, size_t index, tq_hyperparameters *model, tq_buffer *notes,
@@ -58,7 +75,8 @@ static tq_status drop_factors(const tq_file *file, size_t index, tq_hyperparamet
   tq_status status = tq_tensor_decode(file, index, 0, 1, values, error);
   if (!status && !derive_scaling(model, values, values + count, count)) {
     status = tq_fail(error, TQ_ERROR_REFUSED,
-                     "tensor %s: its RoPE factors are not those of a scaling that config.json can say", tensor->name);
+                     "tensor %s: config.json says RoPE factors as parameters, and none that were tried give these",
+                     tensor->name);
   }
   tq_free(values);
   if (status) return status;

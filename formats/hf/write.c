@@ -18,6 +18,7 @@ typedef struct writing {
   tq_hyperparameters model;
   bool understood; /* whether `model` is filled */
   tq_hf_weights weights;
+  json_t *config; /* the config.json to write; NULL when the file came with one */
   tq_buffer *notes;
   tq_error *error;
 } writing;
@@ -105,18 +106,21 @@ static tq_status note_left_out(writing *to) {
                               tq_printable(key.data, key.size, printable, sizeof printable));
   }
   if (!status && list.size) {
-    status = tq_buffer_format(to->notes, to->error, "metadata that a Hugging Face folder has no place for: %.*s\n",
+    status = tq_buffer_format(to->notes, to->error,
+                              "not carried: metadata that a Hugging Face folder has no place for: %.*s\n",
                               (int)list.size, (const char *)list.data);
   }
   tq_buffer_free(&list);
   return status;
 }
 
+static tq_status plan_config(writing *to) {
+  if (has_file(to->file, "config.json")) return TQ_OK;
+  return tq_hf_config_write(to->file, to->understood ? &to->model : NULL, to->tokenizer, &to->config, to->error);
+}
+
 static tq_status make_config(writing *to) {
-  json_t *config;
-  tq_status status =
-      tq_hf_config_write(to->file, to->understood ? &to->model : NULL, to->tokenizer, &config, to->error);
-  if (!status) status = write_json(to, "config.json", config);
+  tq_status status = write_json(to, "config.json", json_incref(to->config));
   return status ? status : note_left_out(to);
 }
 
@@ -160,7 +164,7 @@ static tq_status write_files(writing *to) {
   bool has_tokenizer =
       has_file(to->file, "tokenizer.json") || has_file(to->file, "tokenizer.model") || has_file(to->file, "vocab.json");
   tq_status status = copy_files(to);
-  if (!status && !has_file(to->file, "config.json")) status = make_config(to);
+  if (!status && to->config) status = make_config(to);
   if (!status && to->tokenizer && !has_tokenizer) status = make_tokenizer(to);
   if (!status && to->tokenizer && !has_file(to->file, "generation_config.json")) status = make_generation_config(to);
   if (!status && tq_file_tensor_count(to->file)) status = tq_hf_weights_write(&to->weights, to->folder, to->error);
@@ -183,6 +187,7 @@ tq_status tq_hf_write_sharded(const tq_file *file, const char *path, uint64_t sh
   if (!status) {
     status = tq_hf_weights_plan(file, to.understood ? &to.model : NULL, shard_bytes, &to.weights, notes, error);
   }
+  if (!status) status = plan_config(&to);
   if (!status) status = tq_output_folder_create(path, &to.folder, error);
   if (!status) {
     status = write_files(&to);
@@ -191,6 +196,7 @@ tq_status tq_hf_write_sharded(const tq_file *file, const char *path, uint64_t sh
     else
       tq_output_folder_abandon(to.folder);
   }
+  json_decref(to.config);
   tq_hf_weights_free(&to.weights);
   tq_tokenizer_close(to.tokenizer);
   return status;

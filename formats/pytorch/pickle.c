@@ -68,12 +68,21 @@ static tq_status broken(const machine *self, const char *reason) {
   return tq_fail(self->error, TQ_ERROR_CORRUPT, "%s: pickle, byte %zu: %s", self->name, self->opcode_at, reason);
 }
 
+/* Some opcodes of one byte make what takes many: their number is bounded too. */
+static tq_status room_for(const machine *self, size_t count, size_t most, const char *what) {
+  if (count < most) return TQ_OK;
+  return tq_fail(self->error, TQ_ERROR_CORRUPT, "%s: pickle, byte %zu: more than %zu %s, which no model has",
+                 self->name, self->opcode_at, most, what);
+}
+
 /* ---- nodes and items ---- */
 
 static tq_status new_node(machine *self, tq_pickle_node value, uint32_t *node) {
   tq_pickle *made = self->made;
-  tq_status status =
-      tq_grow((void **)&made->nodes, &made->node_capacity, made->node_count + 1, sizeof *made->nodes, self->error);
+  tq_status status = room_for(self, made->node_count, TQ_PICKLE_MOST, "values");
+  if (status == TQ_OK)
+    status =
+        tq_grow((void **)&made->nodes, &made->node_capacity, made->node_count + 1, sizeof *made->nodes, self->error);
   if (status != TQ_OK) return status;
   *node = (uint32_t)made->node_count;
   made->nodes[made->node_count++] = value;
@@ -82,8 +91,10 @@ static tq_status new_node(machine *self, tq_pickle_node value, uint32_t *node) {
 
 static tq_status append_item(machine *self, uint32_t to, uint32_t node) {
   tq_pickle *made = self->made;
-  tq_status status =
-      tq_grow((void **)&made->items, &made->item_capacity, made->item_count + 1, sizeof *made->items, self->error);
+  tq_status status = room_for(self, made->item_count, 2 * (size_t)TQ_PICKLE_MOST, "items");
+  if (status == TQ_OK)
+    status =
+        tq_grow((void **)&made->items, &made->item_capacity, made->item_count + 1, sizeof *made->items, self->error);
   if (status != TQ_OK) return status;
   uint32_t item = (uint32_t)made->item_count++;
   made->items[item] = (tq_pickle_item){node, 0};
@@ -100,8 +111,9 @@ static tq_status append_item(machine *self, uint32_t to, uint32_t node) {
 /* ---- the stack ---- */
 
 static tq_status push(machine *self, uint32_t node) {
-  tq_status status =
-      tq_grow((void **)&self->stack, &self->stack_capacity, self->depth + 1, sizeof *self->stack, self->error);
+  tq_status status = room_for(self, self->depth, TQ_PICKLE_MOST, "values on the stack");
+  if (status == TQ_OK)
+    status = tq_grow((void **)&self->stack, &self->stack_capacity, self->depth + 1, sizeof *self->stack, self->error);
   if (status == TQ_OK) self->stack[self->depth++] = node;
   return status;
 }
@@ -133,8 +145,10 @@ static tq_status pop_mark(machine *self, size_t *depth) {
 }
 
 static tq_status push_mark(machine *self) {
-  tq_status status =
-      tq_grow((void **)&self->marks, &self->mark_capacity, self->mark_count + 1, sizeof *self->marks, self->error);
+  tq_status status = room_for(self, self->mark_count, TQ_PICKLE_MOST, "marks");
+  if (status == TQ_OK)
+    status =
+        tq_grow((void **)&self->marks, &self->mark_capacity, self->mark_count + 1, sizeof *self->marks, self->error);
   if (status == TQ_OK) self->marks[self->mark_count++] = self->depth;
   return status;
 }
@@ -253,6 +267,8 @@ static tq_status memoize(machine *self, uint64_t index) {
   tq_status status = need(self, 1);
   if (status != TQ_OK) return status;
   if (index >= self->size) return broken(self, "an impossible memo index");
+  status = room_for(self, (size_t)index, TQ_PICKLE_MOST, "memo entries");
+  if (status != TQ_OK) return status;
   size_t before = self->memo_size, after = (size_t)index + 1;
   if (after > before) {
     status = tq_grow((void **)&self->memo, &self->memo_capacity, after, sizeof *self->memo, self->error);

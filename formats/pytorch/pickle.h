@@ -76,6 +76,8 @@ typedef struct tq_pickle {
 
 /* The largest pickle that is read: that of a model with a hundred thousand tensors. */
 enum { TQ_PICKLE_LIMIT = 16 << 20 };
+/* The most that such a pickle has of nodes, of memo entries, on the stack, and of marks. */
+enum { TQ_PICKLE_MOST = 2 << 20 };
 
 /* Reads a whole pickle of protocol 2 to 5. `name` begins each message. Zero-initialise *pickle; free it with
  * tq_pickle_free in any case. */

@@ -27,7 +27,7 @@ typedef struct parsed_header {
   uint64_t data_size;
   json_t *json;
   described *entries;
-  size_t count;
+  size_t count, capacity;
 } parsed_header;
 
 static tq_status fail_tensor(const parsed_header *header, const char *name, tq_error *error, const char *reason) {
@@ -169,6 +169,15 @@ static tq_status read_entry(const parsed_header *header, const char *name, const
   return status;
 }
 
+static tq_status append_entry(parsed_header *header, const char *name, const json_t *json, tq_error *error) {
+  void *entries = header->entries;
+  tq_status status = tq_grow(&entries, &header->capacity, header->count + 1, sizeof *header->entries, error);
+  header->entries = entries;
+  if (!status) status = read_entry(header, name, json, &header->entries[header->count], error);
+  header->count++;
+  return status;
+}
+
 static int compare_entries(const void *a, const void *b) {
   const described *x = a, *y = b;
   return (x->begin > y->begin) - (x->begin < y->begin);
@@ -201,19 +210,18 @@ static tq_status read_entries(parsed_header *header, tq_error *error) {
   if (!json_is_object(header->json)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: the header is not an object", header->file);
   }
-  header->entries = tq_allocate(json_object_size(header->json), sizeof *header->entries, error);
-  if (!header->entries) return TQ_ERROR_SYSTEM;
   tq_status status = TQ_OK;
   json_object_foreach(header->json, name, value) {
     if (strcmp(name, "__metadata__") == 0) {
       status = check_free_form(header, value, error);
     } else {
-      status = read_entry(header, name, value, &header->entries[header->count], error);
-      header->count++;
+      status = append_entry(header, name, value, error);
     }
+    /* A description takes more than what it says, so it goes before the checkpoint grows. */
+    if (!status) json_object_iter_set_new(header->json, json_object_key_to_iter(name), json_null());
     if (status) return status;
   }
-  qsort(header->entries, header->count, sizeof *header->entries, compare_entries);
+  if (header->count) qsort(header->entries, header->count, sizeof *header->entries, compare_entries);
   return check_cover(header, error);
 }
 

@@ -54,7 +54,7 @@ static bool is_json(const char *data, size_t size) {
 static tq_status serialize_json(const char *name, char *data, size_t file_size, uint8_t **section, size_t *size,
                                 tq_error *error) {
   tq_tokenizer_json json = {0};
-  tq_status status = tq_tokenizer_json_load(&json, name, data, file_size, error);
+  tq_status status = tq_tokenizer_json_load(&json, name, data, file_size, false, error);
   if (!status) status = tq_tokenizer_json_read(&json, 0, NULL);
   if (!status && json.reason[0]) status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s", name, json.reason);
   if (!status) status = serialize(name, &json.tables.vocabulary, section, size, error);

@@ -156,16 +156,31 @@ static tq_status read_merges(reader *from, tq_error *error) {
   return status;
 }
 
-/* An id that is out of range, such as 0xFFFFFFFF for none, counts as absent, as it does to llama.cpp. */
-static void read_special(reader *from) {
+/* -1, in 32 or 64 bits, is how some converters say that there is none. */
+static tq_status read_id(const reader *from, const char *key, int64_t *id, tq_error *error) {
+  size_t count = from->tables.vocabulary.token_count;
+  tq_value value;
+  if (!tq_metadata_find(from->metadata, key, &value) || !is_integer(value.type)) return TQ_OK;
+  uint64_t number = value.integer < 0 ? (uint64_t)value.integer : value.unsigned_integer;
+  if (number == UINT32_MAX || number == UINT64_MAX) return TQ_OK;
+  if (number >= count) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: key %s is not one of the %zu tokens", from->name, key, count);
+  }
+  *id = (int64_t)number;
+  return TQ_OK;
+}
+
+static tq_status read_special(reader *from, tq_error *error) {
   tq_vocabulary *vocabulary = &from->tables.vocabulary;
   bool sentencepiece = vocabulary->kind == TQ_TOKENIZER_SENTENCEPIECE;
-  for (size_t i = 0; i < SPECIAL_KEYS; i++) {
-    int64_t fallback = sentencepiece ? special_keys[i].sentencepiece : -1;
-    if (fallback >= 0 && (uint64_t)fallback >= vocabulary->token_count) fallback = -1;
-    uint64_t id = tq_metadata_u64(from->metadata, special_keys[i].key, UINT64_MAX);
-    vocabulary->special[special_keys[i].which] = id < vocabulary->token_count ? (int64_t)id : fallback;
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < SPECIAL_KEYS; i++) {
+    int64_t *id = &vocabulary->special[special_keys[i].which];
+    *id = sentencepiece ? special_keys[i].sentencepiece : -1;
+    if (*id >= 0 && (uint64_t)*id >= vocabulary->token_count) *id = -1;
+    status = read_id(from, special_keys[i].key, id, error);
   }
+  return status;
 }
 
 static void read_behaviour(reader *from) {
@@ -213,9 +228,9 @@ static tq_status read_tables(reader *from, tq_tokenizer_kind kind, tq_error *err
   if (!status) status = read_types(from, error);
   if (!status && kind == TQ_TOKENIZER_BYTE_LEVEL) status = read_merges(from, error);
   if (status || from->reason[0]) return status;
-  read_special(from);
-  read_behaviour(from);
-  return TQ_OK;
+  status = read_special(from, error);
+  if (!status) read_behaviour(from);
+  return status;
 }
 
 /* What serialising finds contradictory is carried like anything else that is not understood. */

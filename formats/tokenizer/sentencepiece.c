@@ -46,7 +46,7 @@ enum { SPECIAL_PIECES = sizeof special_pieces / sizeof *special_pieces };
 typedef struct model_specification {
   size_t pieces, texts_size;
   uint64_t model_type;
-  bool space_as_suffix, has_table, space_prefix, removes_spaces, escapes_spaces;
+  bool space_as_suffix, has_table, denormalizes, space_prefix, removes_spaces, escapes_spaces;
   tq_string normalizer;
   tq_string special[SPECIAL_PIECES];
 } model_specification;
@@ -87,15 +87,10 @@ static tq_status read_normalizer(const char *name, tq_string message, model_spec
 }
 
 /* A denormalizer changes what is decoded; the models in use have none, or an empty one. */
-static tq_status read_denormalizer(const char *name, tq_string message, const model_specification *to,
-                                   tq_error *error) {
-  model_specification denormalizer = *to;
-  denormalizer.has_table = false;
+static tq_status read_denormalizer(const char *name, tq_string message, model_specification *to, tq_error *error) {
+  model_specification denormalizer = {0};
   tq_status status = read_normalizer(name, message, &denormalizer, error);
-  if (!status && denormalizer.has_table) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: SentencePiece model with a denormalizer, which is not understood",
-                   name);
-  }
+  to->denormalizes |= denormalizer.has_table;
   return status;
 }
 
@@ -134,6 +129,10 @@ static tq_status check_specification(const char *name, const model_specification
     return tq_fail(error, TQ_ERROR_CORRUPT,
                    "%s: SentencePiece normalizer \"%.*s\" is not understood, only \"identity\"", name,
                    (int)(of->normalizer.size < 64 ? of->normalizer.size : 64), of->normalizer.data);
+  }
+  if (of->denormalizes) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: SentencePiece model with a denormalizer, which is not understood",
+                   name);
   }
   if (of->removes_spaces || of->space_as_suffix || !of->escapes_spaces) {
     const char *what = of->removes_spaces    ? "removes extra spaces"
@@ -204,7 +203,10 @@ tq_status tq_sentencepiece_read(const char *name, const void *data, size_t size,
   tq_string model = {data, size};
   model_specification specification;
   tq_status status = read_specification(name, model, &specification, error);
-  if (!status) status = check_specification(name, &specification, error);
+  if (!status) {
+    status = check_specification(name, &specification, error);
+    tables->foreign = status != TQ_OK;
+  }
   if (!status) {
     status = tq_vocabulary_tables_start(tables, TQ_TOKENIZER_SENTENCEPIECE, specification.pieces, true, error);
   }

@@ -264,7 +264,10 @@ tq_status tq_tiktoken_read(const char *name, const void *data, size_t size, tq_v
   rank_list ranks = {0};
   const known_ranks *row;
   tq_status status = read_ranks(name, data, size, &ranks, error);
-  if (!status) status = find_known(name, &ranks, &row, error);
+  if (!status) {
+    status = find_known(name, &ranks, &row, error);
+    tables->foreign = status == TQ_ERROR_CORRUPT;
+  }
   if (!status) status = fill_tables(&ranks, row, tables, error);
   ranks_free(&ranks);
   return status;

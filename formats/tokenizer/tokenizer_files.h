@@ -18,6 +18,7 @@ typedef struct tq_vocabulary_tables {
   float *scores;
   tq_merge *merges;
   char *texts;
+  bool foreign; /* reading failed because the file, though whole, is of a kind that is not understood */
 } tq_vocabulary_tables;
 
 void tq_vocabulary_tables_free(tq_vocabulary_tables *tables);
