@@ -101,14 +101,14 @@ static void write_ends(tq_writer *writer, size_t rows, size_t count, float suren
 }
 
 void chain_model_write(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
-                       uint32_t padding) {
-  size_t rows = count + padding;
+                       int padding) {
+  size_t rows = (size_t)((long)count + padding), known = rows < count ? rows : count;
   tq_writer *writer;
   uint8_t none[16] = {0};
   ck_ok(tq_writer_create(path, 0, &writer, error));
   write_metadata(writer, (uint32_t)rows, context);
   write_tokenizer(writer, tokens, count);
-  write_ends(writer, rows, count, sureness);
+  write_ends(writer, rows, known, sureness);
   write_matrix(writer, "layers.0.attention_norm", 0, rows, NULL);
   write_matrix(writer, "layers.0.q", HEAD_DIMENSION, rows, NULL);
   write_matrix(writer, "layers.0.k", HEAD_DIMENSION, rows, NULL);

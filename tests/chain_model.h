@@ -13,8 +13,8 @@ typedef struct chain_token {
 
 /* Token 1 begins texts and token 2 ends them; the chain leads from 1 over 3, 4, ... to the last and then to 2. The
  * logit of the next token is `sureness`, those of the others are 0. With `padding` the model has that many more
- * embeddings than tokens, which it would rather say than anything. */
+ * embeddings than tokens, which it would rather say than anything; when that is negative, it has fewer. */
 void chain_model_write(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
-                       uint32_t padding);
+                       int padding);
 
 #endif

@@ -66,6 +66,9 @@ typedef struct inspect_needs {
 tq_status inspect_open(const char *path, inspect_needs needs, inspect_model *model, tq_error *error);
 void inspect_close(inspect_model *model);
 
+/* inspect_verify.c: checks the open .tq file against its hashes and all its digests. */
+tq_status inspect_verify(inspect_model *model, tq_error *error);
+
 /* inspect_container.c, inspect_foreign.c: the two ways to fill it. */
 tq_status inspect_fill_container(inspect_model *model, tq_error *error);
 tq_status inspect_fill_foreign(inspect_model *model, inspect_needs needs, tq_error *error);

@@ -189,10 +189,12 @@ static void add_shape(table *t, const inspect_tensor *tensor) {
   table_add_cell(t, "%s", text);
 }
 
-/* The start and end of a long name: both say something. */
-static const char *shortened(const char *name, char *text, size_t size) {
+/* The start and end of a long name, printable: both say something. */
+static const char *shortened(const char *raw, char *text, size_t size) {
+  char name[4 * TQ_ROLE_SIZE];
+  tq_printable(raw, strlen(raw), name, sizeof name);
   size_t length = strlen(name), head = LONGEST_NAME / 2, tail = length - LONGEST_NAME / 2 + 1;
-  if (length <= LONGEST_NAME) return name;
+  if (length <= LONGEST_NAME) return memcpy(text, name, length + 1);
   while (head && (name[head] & 0xc0) == 0x80) head--;
   while ((name[tail] & 0xc0) == 0x80) tail++;
   snprintf(text, size, "%.*s…%s", (int)head, name, name + tail);
@@ -214,10 +216,10 @@ static void add_trits(const screen *s, table *t, const uint64_t trits[INSPECT_TR
 }
 
 static void add_scales(table *t, const inspect_scales *scales) {
-  double least = (double)scales->least, most = (double)scales->most;
+  double least = tool_unsigned_nan((double)scales->least), most = tool_unsigned_nan((double)scales->most);
   if (!scales->count)
     table_add_cell(t, "%s", "");
-  else if (scales->least == scales->most)
+  else if (least == most || (isnan(least) && isnan(most)))
     table_add_cell(t, "%.3g", least);
   else
     table_add_cell(t, "%.3g..%.3g", least, most);
@@ -239,9 +241,10 @@ static void add_common_columns(const screen *s, table *t, const char *first) {
 }
 
 static void add_common_cells(const screen *s, table *t, const inspect_group *numbers, const inspect_tensor *looks) {
-  char summary[INSPECT_ENCODING_SIZE];
+  char summary[INSPECT_ENCODING_SIZE], printable[4 * INSPECT_ENCODING_SIZE];
   add_shape(t, looks);
-  table_add_cell(t, "%s", inspect_encoding_summary(looks, summary));
+  inspect_encoding_summary(looks, summary);
+  table_add_cell(t, "%s", tq_printable(summary, strlen(summary), printable, sizeof printable));
   table_add_cell(t, "%.2f", bits_per_weight(numbers->bytes, numbers->elements));
   if (!s->trits) return;
   add_trits(s, t, numbers->trits);
@@ -276,7 +279,7 @@ static tq_status print_groups(const screen *s, const inspect_model *model, tq_er
 }
 
 static tq_status print_tensors(const screen *s, const inspect_model *model, tq_error *error) {
-  char role[LONGEST_NAME + 8], bytes[32];
+  char role[LONGEST_NAME + 8], name[4 * TQ_ROLE_SIZE], bytes[32];
   table t = {.dim = s->dim, .reset = s->reset, .error = error};
   add_common_columns(s, &t, "tensor");
   table_add_column(&t, "bytes", true, 2);
@@ -289,7 +292,7 @@ static tq_status print_tensors(const screen *s, const inspect_model *model, tq_e
     table_add_cell(&t, "%s", shortened(tensor->role, role, sizeof role));
     add_common_cells(s, &t, &numbers, tensor);
     table_add_cell(&t, "%s", tool_bytes(tensor->bytes, bytes));
-    table_add_cell(&t, "%s", tensor->name);
+    table_add_cell(&t, "%s", tq_printable(tensor->name, strlen(tensor->name), name, sizeof name));
   }
   return table_print(&t, s->width);
 }
@@ -341,7 +344,9 @@ static void print_notes(const screen *s, const inspect_model *model) {
 
 tq_status inspect_print_text(const inspect_model *model, bool tensors, tq_error *error) {
   screen s = make_screen(model);
-  printf("%s%s%s\n", s.bold, model->path, s.reset);
+  fputs(s.bold, stdout);
+  tool_print_name(model->path);
+  printf("%s\n", s.reset);
   print_format(&s, model);
   print_name(&s, model);
   if (model->unreadable.status)

@@ -5,11 +5,8 @@
 #include "base/text.h"
 #include "formats/checkpoint.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { MOST_TEXT = 1 << 30, READ_SIZE = 1 << 16 };
 
 /* A path as a shell takes it for one word. */
 static tq_status quote(tq_buffer *to, const char *path, size_t size, tq_error *error) {
@@ -62,43 +59,24 @@ static tq_status advise(const char *path, const char *format, tq_error *error) {
 }
 
 tq_status tool_open_container(const char *path, tq_file **file, tq_error *error) {
-  tq_path_kind kind = tq_path_examine(path);
+  tq_path_kind kind;
+  tq_status status = tq_path_identify(path, &kind, error);
+  if (status) return status;
   if ((kind != TQ_PATH_FILE && kind != TQ_PATH_FOLDER) || tq_file_recognize(path))
     return tq_file_open(path, TQ_VERIFY_LAZY, file, error);
   tq_checkpoint *checkpoint;
-  tq_status status = tq_checkpoint_open(path, NULL, &checkpoint, error);
+  status = tq_checkpoint_open(path, NULL, &checkpoint, error);
   if (status) return status;
   status = advise(path, checkpoint->format, error);
   tq_checkpoint_close(checkpoint);
   return status;
 }
 
-static tq_status read_standard_input(char **text, size_t *size, tq_error *error) {
-  tq_buffer all = {0};
-  tq_status status = TQ_OK;
-  char piece[READ_SIZE];
-  for (size_t count; !status && (count = fread(piece, 1, sizeof piece, stdin)) > 0;) {
-    status = tq_buffer_append(&all, piece, count, error);
-    if (!status && all.size > MOST_TEXT)
-      status = tq_fail(error, TQ_ERROR_USAGE, "standard input: more than %d bytes", MOST_TEXT);
-  }
-  if (!status && ferror(stdin)) status = tq_fail(error, TQ_ERROR_SYSTEM, "standard input: %s", strerror(errno));
-  if (!status) status = tq_buffer_append(&all, "", 1, error);
-  if (status) {
-    tq_buffer_free(&all);
-    return status;
-  }
-  *text = (char *)all.data;
-  *size = all.size - 1;
+tq_status tool_check_tokens(const char *path, const uint32_t *tokens, size_t count, uint32_t vocabulary,
+                            tq_error *error) {
+  for (size_t i = 0; i < count; i++)
+    if (tokens[i] >= vocabulary)
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: token %u of its tokenizer is outside the vocabulary of %u", path,
+                     tokens[i], vocabulary);
   return TQ_OK;
-}
-
-tq_status tool_read_text(const char *path, char **text, size_t *size, tq_error *error) {
-  if (strcmp(path, "-") == 0) return read_standard_input(text, size, error);
-  tq_input *input;
-  tq_status status = tq_input_open(path, &input, error);
-  if (status) return status;
-  status = tq_input_read_all(input, MOST_TEXT, text, size, error);
-  tq_input_close(input);
-  return status;
 }

@@ -6,12 +6,17 @@
 #include "tq/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Opens a .tq file whose tensors are verified as they are used. For a foreign checkpoint the message names the command
  * that converts it. */
 tq_status tool_open_container(const char *path, tq_file **file, tq_error *error);
 
-/* All of a file, or of standard input for "-", released with tq_release. */
-tq_status tool_read_text(const char *path, char **text, size_t *size, tq_error *error);
+/* The longest text that a tool takes, in bytes. */
+enum { TOOL_MOST_TEXT = 1 << 30 };
+
+/* Fails when a token of the tokenizer is outside the vocabulary of the model in the file `path`. */
+tq_status tool_check_tokens(const char *path, const uint32_t *tokens, size_t count, uint32_t vocabulary,
+                            tq_error *error);
 
 #endif

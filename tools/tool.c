@@ -1,5 +1,7 @@
 #include "tools/tool.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -7,6 +9,11 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+  LONGEST_NAME = 1 << 14, /* a path with every byte escaped */
+  FEWEST_THREADS_ALLOWED = 256
+};
 
 static const char *name_of_tool = "tq";
 
@@ -33,10 +40,26 @@ int tool_version(void) {
   return TQ_OK;
 }
 
+tq_status tool_flush(tq_error *error) {
+  errno = 0;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_SYSTEM, "standard output: %s", errno ? strerror(errno) : "a write failed before");
+}
+
 int tool_finish(int status) {
-  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
-  fprintf(stderr, "%s: standard output: %s\n", name_of_tool, strerror(errno));
-  return TQ_ERROR_SYSTEM;
+  tq_error error;
+  return tool_flush(&error) ? tool_fail(&error) : status;
+}
+
+void tool_print_name(const char *name) {
+  char text[LONGEST_NAME];
+  fputs(tq_printable(name, strlen(name), text, sizeof text), stdout);
+}
+
+uint64_t tool_most_threads(void) {
+  long processors = sysconf(_SC_NPROCESSORS_ONLN);
+  uint64_t many = processors > 0 ? 4 * (uint64_t)processors : 0;
+  return many < FEWEST_THREADS_ALLOWED ? FEWEST_THREADS_ALLOWED : many;
 }
 
 bool tool_parse_u64(const char *text, uint64_t least, uint64_t most, uint64_t *value) {
@@ -57,6 +80,8 @@ bool tool_parse_double(const char *text, double least, double most, double *valu
   *value = parsed;
   return true;
 }
+
+double tool_unsigned_nan(double number) { return isnan(number) ? (double)NAN : number; }
 
 bool tool_colors(FILE *stream) {
   const char *no_color = getenv("NO_COLOR");

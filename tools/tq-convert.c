@@ -8,6 +8,7 @@
 #include "tools/tool.h"
 
 #include <getopt.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char usage[] = "Usage: tq-convert IN -o OUT [OPTION]...\n"
@@ -22,7 +23,7 @@ static const char usage[] = "Usage: tq-convert IN -o OUT [OPTION]...\n"
                             "                          (by default as they are; base3 where they are packed anew)\n"
                             "      --hash ALGORITHM    xxh3-128 (default) or sha256, for the hashes in a .tq\n"
                             "      --tokenizer FILE    the tokenizer of a checkpoint that comes without one\n"
-                            "  -q, --quiet             print no notes\n"
+                            "  -q, --quiet             print no notes but those of what is not carried\n"
                             "      --help, --version\n"
                             "\n"
                             "A checkpoint that came from GGUF or Hugging Face goes back there byte for byte.\n"
@@ -117,8 +118,23 @@ static const char *format_of_name(const char *path) {
   return NULL;
 }
 
+static bool names_folder(const char *path) {
+  const char *format = format_of_name(path);
+  return format && strcmp(format, "hf") == 0;
+}
+
+/* Nothing is lost silently: lines that tell of a loss are printed whatever -q says. */
 static void print_notes(const arguments *given, const tq_buffer *notes) {
-  if (!given->quiet && notes->size) fwrite(notes->data, 1, notes->size, stderr);
+  static const char loss[] = "not carried: ";
+  const char *at = (const char *)notes->data;
+  for (size_t rest = notes->size; rest;) {
+    const char *end = memchr(at, '\n', rest);
+    size_t size = end ? (size_t)(end - at) + 1 : rest;
+    bool is_loss = size >= sizeof loss - 1 && memcmp(at, loss, sizeof loss - 1) == 0;
+    if (is_loss || !given->quiet) fwrite(at, 1, size, stderr);
+    at += size;
+    rest -= size;
+  }
 }
 
 static tq_status import(const arguments *given, const char *path, tq_error *error) {
@@ -142,7 +158,7 @@ static tq_status restore(const tq_file *file, const arguments *given, const char
   tq_status status = tq_source_describe(file, origin, sizeof origin, &count, error);
   if (status || strcmp(origin, to) != 0) return status;
   /* A split GGUF goes back into its parts in a folder; a name that ends in .gguf asks for one file. */
-  if (strcmp(to, "gguf") == 0 && count > 1 && strcmp(format_of_name(given->output), "hf") != 0) return TQ_OK;
+  if (strcmp(to, "gguf") == 0 && count > 1 && !names_folder(given->output)) return TQ_OK;
   *restored = true;
   tq_progress progress = tool_progress("writing");
   status = tq_source_restore(file, given->output, &progress, error);
@@ -176,20 +192,38 @@ static tq_status convert_container(const arguments *given, const char *path, con
   return status;
 }
 
-/* From one foreign form to another the way leads through a .tq file beside the output, which is removed again. */
+/* What goes wrong with the intermediate file is told of the output: the user knows no other. */
+static void name_output(const char *intermediate, const char *output, tq_error *error) {
+  char hidden[sizeof error->message], before[sizeof error->message];
+  tq_printable(intermediate, strlen(intermediate), hidden, sizeof hidden);
+  const char *found = strstr(error->message, hidden);
+  if (!found) return;
+  tq_status status = error->status;
+  snprintf(before, sizeof before, "%.*s", (int)(found - error->message), error->message);
+  tq_fail(error, status, "%s%s%s", before, output, found + strlen(hidden));
+}
+
+static tq_status convert_through(const char *folder, const arguments *given, const char *to, tq_error *error) {
+  char *intermediate = tq_format_string(error, "%s/model.tq", folder);
+  if (!intermediate) return TQ_ERROR_SYSTEM;
+  tq_status status = import(given, intermediate, error);
+  if (!status) status = convert_container(given, intermediate, to, error);
+  if (status) name_output(intermediate, given->output, error);
+  tq_free(intermediate);
+  return status;
+}
+
+/* From one foreign form to another the way leads through a .tq file beside the output, which is removed again. What can
+ * be known to fail in the end is refused before that is made. */
 static tq_status convert_foreign(const arguments *given, const char *to, tq_error *error) {
   if (strcmp(to, "tq") == 0) return import(given, given->output, error);
-  size_t length = strlen(given->output);
-  while (length > 1 && given->output[length - 1] == '/') length--;
-  char *between = tq_format_string(error, "%.*s.between.tq", (int)length, given->output);
-  if (!between) return TQ_ERROR_SYSTEM;
-  tq_status status = import(given, between, error);
-  if (!status) {
-    status = convert_container(given, between, to, error);
-    tq_error ignored;
-    tq_remove_file(between, &ignored);
-  }
-  tq_free(between);
+  tq_scratch *scratch;
+  tq_status status =
+      strcmp(to, "hf") == 0 ? tq_output_folder_check(given->output, error) : tq_output_check(given->output, error);
+  if (!status) status = tq_scratch_create(given->output, &scratch, error);
+  if (status) return status;
+  status = convert_through(tq_scratch_path(scratch), given, to, error);
+  tq_scratch_remove(scratch);
   return status;
 }
 
@@ -202,6 +236,7 @@ int main(int count, char **values) {
   const char *to = given.to ? given.to : format_of_name(given.output);
   if (!to) return tool_usage("%s: the name does not tell a format that can be written; say --to", given.output);
   if (strcmp(to, "tq") != 0 && !tq_format_find(to)) return tool_usage("--to: no format is called '%s'", to);
+  tq_scratch_clean(given.output);
   tq_status status = tq_file_recognize(given.input) ? convert_container(&given, given.input, to, &error)
                                                     : convert_foreign(&given, to, &error);
   return status ? tool_fail(&error) : TQ_OK;

@@ -1,4 +1,5 @@
 /* tq-eval: measures how well a model does. */
+#include "base/file.h"
 #include "base/memory.h"
 #include "ops/ops.h"
 #include "tools/load.h"
@@ -54,8 +55,9 @@ static int parse_option(int option, arguments *given) {
     if (tool_parse_u64(optarg, LEAST_CONTEXT, INT32_MAX, &given->context)) return -1;
     return tool_usage("-c takes a whole number from %d, not '%s'", LEAST_CONTEXT, optarg);
   case 't':
-    if (tool_parse_u64(optarg, 1, 4096, &given->threads)) return -1;
-    return tool_usage("-t takes a whole number from 1 to 4096, not '%s'", optarg);
+    if (tool_parse_u64(optarg, 1, tool_most_threads(), &given->threads)) return -1;
+    return tool_usage("-t takes a whole number from 1 to %llu, not '%s'", (unsigned long long)tool_most_threads(),
+                      optarg);
   case OPTION_JSON:
     return given->json = true, -1;
   case OPTION_HELP:
@@ -133,12 +135,13 @@ static tq_status evaluate_chunk(evaluation *of, uint32_t *chunk, tq_error *error
   return status;
 }
 
-static double perplexity(const evaluation *of) { return exp(of->sum / (double)of->scored); }
+static double perplexity(const evaluation *of) { return tool_unsigned_nan(exp(of->sum / (double)of->scored)); }
 
 /* The standard error of the mean log-likelihood, carried over to the perplexity. */
 static double uncertainty(const evaluation *of) {
   double count = (double)of->scored, mean = of->sum / count;
   double variance = of->sum_of_squares / count - mean * mean;
+  if (isnan(variance)) return tool_unsigned_nan(variance);
   return of->scored > 1 && variance > 0 ? sqrt(variance / (count - 1)) * perplexity(of) : 0;
 }
 
@@ -154,15 +157,19 @@ static tq_status evaluate_chunks(evaluation *of, tq_error *error) {
   return status;
 }
 
+/* JSON has no other numbers than finite ones. */
+static json_t *real_value(double number) { return isfinite(number) ? json_real(number) : json_null(); }
+
 static void print_result(const evaluation *of) {
   if (!of->given->json) {
     printf("PPL = %.4f +/- %.4f (%zu chunks of %u tokens, %zu predictions)\n", perplexity(of), uncertainty(of),
            of->chunks, of->context, of->scored);
     return;
   }
-  json_t *result = json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "perplexity", perplexity(of), "error", uncertainty(of),
-                             "chunks", (json_int_t)of->chunks, "context", (json_int_t)of->context, "predictions",
-                             (json_int_t)of->scored, "tokens", (json_int_t)of->token_count);
+  json_t *result =
+      json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "perplexity", real_value(perplexity(of)), "error",
+                real_value(uncertainty(of)), "chunks", (json_int_t)of->chunks, "context", (json_int_t)of->context,
+                "predictions", (json_int_t)of->scored, "tokens", (json_int_t)of->token_count);
   json_dumpf(result, stdout, JSON_INDENT(2));
   putchar('\n');
   json_decref(result);
@@ -178,14 +185,16 @@ static uint32_t choose_batch(const evaluation *of) {
   return batch ? batch : 1;
 }
 
-static tq_status start(evaluation *of, const tq_model *model, tq_error *error) {
-  of->sizes = tq_model_hyperparameters(model);
+static void choose_context(evaluation *of) {
   of->context = of->given->context                     ? (uint32_t)of->given->context
                 : of->sizes->context < DEFAULT_CONTEXT ? of->sizes->context
                                                        : DEFAULT_CONTEXT;
   if (of->context < LEAST_CONTEXT) of->context = LEAST_CONTEXT;
   if (of->context > of->sizes->context)
     fprintf(stderr, "tq-eval: warning: the model was trained for a context of %u\n", of->sizes->context);
+}
+
+static tq_status start(evaluation *of, const tq_model *model, tq_error *error) {
   of->batch = choose_batch(of);
   of->positions = tq_allocate(of->batch, sizeof *of->positions, error);
   of->wanted = tq_allocate(of->batch, sizeof *of->wanted, error);
@@ -200,11 +209,7 @@ static tq_status check_tokens(const evaluation *of, tq_error *error) {
   if (of->token_count / 2 < of->context)
     return tq_fail(error, TQ_ERROR_USAGE, "%s: its %zu tokens are fewer than two chunks of %u", of->given->file,
                    of->token_count, of->context);
-  for (size_t i = 0; i < of->token_count; i++)
-    if (of->tokens[i] >= of->sizes->vocabulary)
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: token %u of its tokenizer is outside the vocabulary of %u",
-                     of->given->model, of->tokens[i], of->sizes->vocabulary);
-  return TQ_OK;
+  return tool_check_tokens(of->given->model, of->tokens, of->token_count, of->sizes->vocabulary, error);
 }
 
 static tq_status read_tokens(evaluation *of, const tq_model *model, tq_error *error) {
@@ -213,7 +218,7 @@ static tq_status read_tokens(evaluation *of, const tq_model *model, tq_error *er
   size_t size;
   if (!tokenizer) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", of->given->model);
   of->first = tq_tokenizer_adds_bos(tokenizer) ? tq_tokenizer_special(tokenizer, TQ_SPECIAL_BOS) : -1;
-  tq_status status = tool_read_text(of->given->file, &text, &size, error);
+  tq_status status = tq_stream_read_all(of->given->file, TOOL_MOST_TEXT, &text, &size, error);
   if (status) return status;
   status = tq_tokenizer_encode(tokenizer, text, size, TQ_ENCODE_SPECIAL, &of->tokens, &of->token_count, error);
   tq_release(text);
@@ -221,10 +226,17 @@ static tq_status read_tokens(evaluation *of, const tq_model *model, tq_error *er
 }
 
 static tq_status evaluate(evaluation *of, const tq_model *model, tq_error *error) {
-  tq_status status = start(of, model, error);
-  if (!status) status = read_tokens(of, model, error);
+  of->sizes = tq_model_hyperparameters(model);
+  choose_context(of);
+  /* The text bounds the context that memory is taken for. */
+  tq_status status = read_tokens(of, model, error);
+  if (!status) status = start(of, model, error);
   if (!status) status = evaluate_chunks(of, error);
-  if (!status) print_result(of);
+  if (!status) {
+    print_result(of);
+    if (!isfinite(of->sum))
+      status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: the model gives numbers that are not finite", of->given->model);
+  }
   tq_session_destroy(of->session);
   tq_free(of->positions);
   tq_free(of->wanted);

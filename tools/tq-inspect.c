@@ -15,8 +15,8 @@ static const char usage[] =
     "      --hash        only the digest of the weights, two spaces and FILE, as md5sum prints;\n"
     "                    with --tensors a line per tensor: its digest and its role\n"
     "      --json        everything, as one JSON object\n"
-    "      --verify      check every byte of a .tq file against its hashes (the only check where nothing else is "
-    "asked)\n"
+    "      --verify      check every byte of a .tq file against its hashes, and its digests against what it holds\n"
+    "                    (the only check where nothing else is asked)\n"
     "      --help, --version\n"
     "\n"
     "Two files with the same weights digest hold the same weights, however they are encoded; with the same three\n"
@@ -84,9 +84,7 @@ static tq_status verify(inspect_model *model, tq_error *error) {
     return tq_fail(error, TQ_ERROR_USAGE, "%s: --verify: a %s carries no hashes; only a .tq file can be verified",
                    model->path, model->description);
   }
-  tq_status status = tq_file_verify(model->file, error);
-  model->verified = status == TQ_OK;
-  return status;
+  return inspect_verify(model, error);
 }
 
 static void print_intact(const inspect_model *model) {
@@ -95,20 +93,37 @@ static void print_intact(const inspect_model *model) {
   for (size_t i = 0; i < model->tensor_count; i++)
     chunks += (model->tensors[i].stored->data_size + TQ_CHUNK_SIZE - 1) / TQ_CHUNK_SIZE;
   tq_hash_print(model->hash, model->hash_size, hash);
-  printf("%s: intact (%zu tensors, %" PRIu64 " chunks, %s %s)\n", model->path, model->tensor_count, chunks,
-         model->hash_name, hash);
+  tool_print_name(model->path);
+  printf(": intact (%zu tensors, %" PRIu64 " chunks, %s %s)\n", model->tensor_count, chunks, model->hash_name, hash);
 }
 
-static void print_digest(const tq_digest *digest, const char *name) {
+static void print_digest(const tq_digest *digest) {
   char text[2 * TQ_DIGEST_SIZE + 1];
   tq_hash_print(digest->bytes, sizeof digest->bytes, text);
-  printf("%s  %s\n", text, name);
+  printf("%s  ", text);
+}
+
+/* A path that would break the line is escaped, and a backslash before the digest says so, as md5sum has it; other paths
+ * come out byte for byte, for a script to use. */
+static void print_file_digest(const tq_digest *digest, const char *path) {
+  if (path[strcspn(path, "\\\n\r")]) putchar('\\');
+  print_digest(digest);
+  for (const char *c = path; *c; c++) {
+    if (*c == '\\' || *c == '\n' || *c == '\r')
+      printf("\\%c", *c == '\\' ? '\\' : *c == '\n' ? 'n' : 'r');
+    else
+      putchar(*c);
+  }
+  putchar('\n');
 }
 
 static void print_digests(const inspect_model *model, bool tensors) {
-  if (!tensors) print_digest(&model->weights, model->path);
-  for (size_t i = 0; tensors && i < model->tensor_count; i++)
-    print_digest(&model->tensors[i].content, model->tensors[i].role);
+  if (!tensors) print_file_digest(&model->weights, model->path);
+  for (size_t i = 0; tensors && i < model->tensor_count; i++) {
+    print_digest(&model->tensors[i].content);
+    tool_print_name(model->tensors[i].role);
+    putchar('\n');
+  }
 }
 
 static tq_status print(const arguments *given, const inspect_model *model, tq_error *error) {

@@ -1,4 +1,5 @@
 /* tq-run: continues a text. */
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "tools/load.h"
@@ -134,7 +135,7 @@ static int parse_option(int option, arguments *given) {
   case 'c':
     return parse_whole("-c", 1, INT32_MAX, &given->context);
   case 't':
-    return parse_whole("-t", 1, 4096, &given->threads);
+    return parse_whole("-t", 1, tool_most_threads(), &given->threads);
   case OPTION_TEMP:
     return parse_real("--temp", 0, 1e6, &given->sampling.temperature);
   case OPTION_TOP_K:
@@ -214,14 +215,16 @@ static size_t find_stop(const stream *out) {
   return first;
 }
 
-static void release(stream *out, size_t size) {
-  if (!size) return;
+static tq_status release(stream *out, size_t size, tq_error *error) {
+  tq_status status = TQ_OK;
+  if (!size) return TQ_OK;
   if (!out->given->ids) {
     fwrite(out->held.data, 1, size, stdout);
-    fflush(stdout);
+    status = tool_flush(error);
   }
   memmove(out->held.data, out->held.data + size, out->held.size - size);
   out->held.size -= size;
+  return status;
 }
 
 static tq_status put(stream *out, const char *bytes, size_t size, tq_error *error) {
@@ -237,13 +240,12 @@ static tq_status put(stream *out, const char *bytes, size_t size, tq_error *erro
     size_t by_stop = stop_tail(out), by_character = incomplete_tail(out->held.data, out->held.size);
     end -= by_stop > by_character ? by_stop : by_character;
   }
-  release(out, end);
-  return TQ_OK;
+  return release(out, end, error);
 }
 
-static void print_ids(stream *out, const uint32_t *ids, size_t count) {
+static tq_status print_ids(stream *out, const uint32_t *ids, size_t count, tq_error *error) {
   for (size_t i = 0; i < count; i++, out->any_ids = true) printf("%s%u", out->any_ids ? " " : "", ids[i]);
-  fflush(stdout);
+  return tool_flush(error);
 }
 
 static tq_status put_token(stream *out, const tq_tokenizer *tokenizer, uint32_t token, tq_error *error) {
@@ -256,8 +258,7 @@ static tq_status put_token(stream *out, const tq_tokenizer *tokenizer, uint32_t 
   }
   tq_status status = put(out, piece, size, error);
   if (piece != few) tq_free(piece);
-  if (!status && out->given->ids && !out->stopped) print_ids(out, &token, 1);
-  return status;
+  return !status && out->given->ids && !out->stopped ? print_ids(out, &token, 1, error) : status;
 }
 
 /* ---- running ---- */
@@ -307,19 +308,22 @@ static tq_status generate(run *of, stream *out, tq_error *error) {
     if (of->full) break;
     status = feed(of, &token, 1, error);
   }
-  if (!status && !out->stopped) release(out, out->held.size);
-  return status;
+  return !status && !out->stopped ? release(out, out->held.size, error) : status;
 }
 
 static double rate(size_t count, double time) { return time > 0 ? (double)count / time : 0; }
 
+static tq_status print_prompt(const run *of, stream *out, const char *text, size_t size, tq_error *error) {
+  if (of->given->ids) return print_ids(out, of->prompt, of->prompt_count, error);
+  fwrite(text, 1, size, stdout);
+  return tool_flush(error);
+}
+
 static tq_status run_model(run *of, const char *text, size_t text_size, tq_error *error) {
   bool starts_text = text_size == 0 && tq_tokenizer_adds_space_prefix(of->tokenizer);
   stream out = {.given = of->given, .skip_space = starts_text && !of->given->ids};
-  if (of->given->echo && of->given->ids) print_ids(&out, of->prompt, of->prompt_count);
-  if (of->given->echo && !of->given->ids) fwrite(text, 1, text_size, stdout);
-  fflush(stdout);
-  tq_status status = feed_prompt(of, error);
+  tq_status status = of->given->echo ? print_prompt(of, &out, text, text_size, error) : TQ_OK;
+  if (!status) status = feed_prompt(of, error);
   of->prompted = seconds();
   if (!status) status = generate(of, &out, error);
   double end = seconds();
@@ -327,7 +331,8 @@ static tq_status run_model(run *of, const char *text, size_t text_size, tq_error
   if (status) return status;
   bool line_ended = of->given->ids || isatty(STDOUT_FILENO);
   if (line_ended) putchar('\n');
-  fflush(stdout);
+  status = tool_flush(error);
+  if (status) return status;
   /* The text ends without a line break, and both streams may go to one place. */
   if (!line_ended) fputc('\n', stderr);
   if (of->full) fprintf(stderr, "tq-run: the context of %u tokens is full\n", of->limit);
@@ -376,6 +381,9 @@ static tq_status run_with_model(run *of, const tq_model *model, const char *text
   if (status) return status;
   of->prompt = ids;
   if (of->prompt_count == 0) status = tq_fail(error, TQ_ERROR_USAGE, "the prompt is empty");
+  if (!status)
+    status =
+        tool_check_tokens(of->given->model, ids, of->prompt_count, tq_model_hyperparameters(model)->vocabulary, error);
   if (!status) status = start_session(of, model, start, error);
   if (!status) status = run_model(of, text, size, error);
   tq_sampler_destroy(of->sampler);
@@ -407,7 +415,7 @@ static tq_status tokenize(const arguments *given, const tq_file *file, const cha
   unsigned flags = TQ_ENCODE_CONTROL | (given->no_bos ? 0u : (unsigned)TQ_ENCODE_SPECIAL);
   status = tq_tokenizer_encode(tokenizer, text, size, flags, &ids, &count, error);
   if (!status) {
-    print_ids(&(stream){0}, ids, count);
+    status = print_ids(&(stream){0}, ids, count, error);
     putchar('\n');
     tq_release(ids);
   }
@@ -422,7 +430,7 @@ static tq_status read_prompt(const arguments *given, char **text, size_t *size, 
     *text = tq_copy_string(given->prompt, *size, error);
     return *text ? TQ_OK : TQ_ERROR_SYSTEM;
   }
-  tq_status status = tool_read_text(given->file ? given->file : "-", text, size, error);
+  tq_status status = tq_stream_read_all(given->file ? given->file : "-", TOOL_MOST_TEXT, text, size, error);
   if (!status && !given->tokenize && *size && (*text)[*size - 1] == '\n') --*size;
   return status;
 }

@@ -5,6 +5,7 @@
 #include "tests/support.h"
 #include "tq/container.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -399,8 +400,26 @@ START_TEST(an_odd_folder_comes_back) {
   write_file(join(folder, "model.safetensors"), whole, sizeof whole);
   write_file(join(folder, "config.json"), "{ \"unknown\": [1, {\"deep\": null}], \"model_type\": \"novel\" }\n", 57);
   write_file(join(folder, "extra/notes.txt"), "kept\n", 5);
+  ck_assert_int_eq(mkdir(join(folder, "extra/deep"), 0777), 0);
+  write_file(join(folder, "extra/deep/file.bin"), "not weights\n", 12);
   write_file(join(folder, "empty"), "", 0);
   check_folder_round_trip(folder);
+}
+END_TEST
+
+/* -q hides notes, but not that of a file that is left behind. */
+START_TEST(a_loss_is_said_quietly_too) {
+  const char *folder = temporary_path("both"), *container = temporary_path("both.tq");
+  static const uint8_t empty[10] = {2, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
+  ck_assert_int_eq(mkdir(folder, 0777), 0);
+  write_file(join(folder, "model.safetensors"), empty, sizeof empty);
+  write_file(join(folder, "model.gguf"), "", 0);
+  ck_assert_int_eq(truncate(join(folder, "model.gguf"), (64 << 20) + 1), 0);
+  char *errors;
+  ck_assert_int_eq(convert(folder, container, "-q", NULL, &errors), 0);
+  ck_assert_ptr_eq(strstr(errors, "not carried: model.gguf, 67108865 bytes"), errors);
+  ck_assert_ptr_eq(strchr(errors, '\n')[1] ? errors : NULL, NULL);
+  free(errors);
 }
 END_TEST
 
@@ -417,6 +436,105 @@ START_TEST(what_cannot_be_held_is_refused) {
   ck_converts(path, container);
   ck_refused(container, temporary_path("q8"), NULL, NULL, 4, "Q8_0");
   ck_refused(container, temporary_path("q8.safetensors"), NULL, NULL, 2, "did not come from");
+}
+END_TEST
+
+/* How many entries of the temporary folder begin with `start`, hidden ones included. */
+static int entries_that_begin(const char *start) {
+  int count = 0;
+  DIR *folder = opendir(temporary_folder());
+  ck_assert(folder != NULL);
+  for (struct dirent *entry; (entry = readdir(folder));) count += strncmp(entry->d_name, start, strlen(start)) == 0;
+  closedir(folder);
+  return count;
+}
+
+/* Between two foreign forms nothing of the user's is touched, and what this run or a dead one made does not stay. */
+START_TEST(the_way_between_leaves_no_trace) {
+  gguf_builder builder = {0};
+  gguf_llama_keys(&builder);
+  gguf_tokenizer_keys(&builder);
+  gguf_llama_tensors(&builder, _i ? 8 : 0, 0);
+  const char *path = temporary_path("way.gguf"), *name = _i ? "refused-way" : "way-over";
+  const char *output = temporary_path(name);
+  char mine[4200], stale[4200];
+  snprintf(mine, sizeof mine, "%s.between.tq", output);
+  snprintf(stale, sizeof stale, "%s.between.tmp-999999999", output);
+  gguf_end_file(&builder, path);
+  write_file(mine, "mine", 4);
+  ck_assert(mkdir(stale, 0777) == 0);
+  write_file(join(stale, "model.tq"), "x", 1);
+  if (_i)
+    ck_refused(path, output, NULL, NULL, 4, "Q8_0");
+  else
+    ck_converts(path, output);
+  ck_assert_int_eq(entries_that_begin(name), _i ? 1 : 2);
+  size_t size;
+  uint8_t *kept = read_file(mine, &size);
+  ck_assert(size == 4 && memcmp(kept, "mine", 4) == 0);
+  free(kept);
+}
+END_TEST
+
+/* Before the import, which would find that the input is none. */
+START_TEST(taken_outputs_are_refused_first) {
+  const char *folder = temporary_path("taken"), *file = temporary_path("taken.gguf");
+  char *errors;
+  ck_assert(mkdir(folder, 0777) == 0 && mkdir(file, 0777) == 0);
+  ck_assert_int_eq(convert(temporary_path("nothing"), folder, NULL, NULL, &errors), 2);
+  ck_assert_ptr_nonnull(strstr(errors, "taken: exists, and a folder is only made under a new name"));
+  free(errors);
+  ck_assert_int_eq(convert(temporary_path("nothing"), file, NULL, NULL, &errors), 2);
+  ck_assert_ptr_nonnull(strstr(errors, "taken.gguf: is a folder"));
+  free(errors);
+}
+END_TEST
+
+static void write_part(const char *name, uint16_t number) {
+  static const uint64_t shape[1] = {4};
+  float data[4] = {number, 1, 2, 3};
+  char norm[32];
+  gguf_builder builder = {0};
+  if (number == 0) gguf_llama_keys(&builder);
+  gguf_key_u16(&builder, "split.no", number);
+  gguf_key_u16(&builder, "split.count", 2);
+  gguf_key_u32(&builder, "split.tensors.count", 2);
+  snprintf(norm, sizeof norm, "blk.%u.attn_norm.weight", number);
+  gguf_tensor(&builder, norm, 0, 1, shape, data, sizeof data);
+  gguf_end_file(&builder, temporary_path(name));
+}
+
+/* A name that tells no format asks for one file. */
+START_TEST(split_gguf_under_an_unknown_extension) {
+  const char *container = temporary_path("sp.tq"), *output = temporary_path("sp.weird");
+  struct stat status;
+  write_part("sp-00001-of-00002.gguf", 0);
+  write_part("sp-00002-of-00002.gguf", 1);
+  ck_converts(temporary_path("sp-00001-of-00002.gguf"), container);
+  ck_assert_int_eq(convert(container, output, "--to", "gguf", NULL), 0);
+  ck_assert(stat(output, &status) == 0 && S_ISREG(status.st_mode));
+}
+END_TEST
+
+START_TEST(pipes_are_no_input) {
+  static const char *const tools[][5] = {{"tq-convert", "PIPE", "-o", "OUTPUT"},
+                                         {"tq-inspect", "PIPE"},
+                                         {"tq-run", "PIPE", "-p", "a"},
+                                         {"tq-eval", "perplexity", "PIPE", "-f", "-"}};
+  const char *pipe_path = temporary_path("pipe"), *output = temporary_path("piped.tq");
+  ck_assert(mkfifo(pipe_path, 0666) == 0);
+  for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
+    const char *arguments[6] = {NULL};
+    char *errors, expected[4200];
+    for (size_t a = 0; a < 5 && tools[i][a]; a++)
+      arguments[a] = strcmp(tools[i][a], "PIPE") == 0     ? pipe_path
+                     : strcmp(tools[i][a], "OUTPUT") == 0 ? output
+                                                          : tools[i][a];
+    ck_assert_int_eq(run_tool(arguments, "", NULL, &errors), 2);
+    snprintf(expected, sizeof expected, "%s: %s: not a regular file\n", arguments[0], pipe_path);
+    ck_assert_str_eq(errors, expected);
+    free(errors);
+  }
 }
 END_TEST
 
@@ -579,8 +697,13 @@ int main(void) {
   tcase_add_test(carriers, a_folder_comes_back);
   tcase_add_test(carriers, a_sharded_folder_comes_back);
   tcase_add_test(carriers, an_odd_folder_comes_back);
+  tcase_add_test(carriers, a_loss_is_said_quietly_too);
   tcase_add_test(carriers, same_input_same_bytes);
   tcase_add_test(failures, what_cannot_be_held_is_refused);
+  tcase_add_loop_test(failures, the_way_between_leaves_no_trace, 0, 2);
+  tcase_add_test(failures, taken_outputs_are_refused_first);
+  tcase_add_test(failures, split_gguf_under_an_unknown_extension);
+  tcase_add_test(failures, pipes_are_no_input);
   tcase_add_test(failures, wrong_usage);
   tcase_add_test(failures, bad_inputs);
   tcase_add_test(failures, truncated_inputs_leave_the_output);

@@ -120,6 +120,42 @@ START_TEST(wrong_usage_is_told) {
 }
 END_TEST
 
+/* The text is looked at before memory is taken for its context. */
+START_TEST(contexts_longer_than_the_text_take_no_memory) {
+  const char *model = chain_path();
+  ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", "-c", "2147483647", NULL}, "abcde", 2,
+                "its 6 tokens are fewer than two chunks of 2147483647");
+  ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", "-t", "1000000", NULL}, "abcde", 2,
+                "-t takes a whole number from 1 to ");
+}
+END_TEST
+
+START_TEST(tokens_without_embedding_are_told) {
+  const char *model = temporary_path("short.tq");
+  chain_model_write(model, chain, 8, 6, 2.0f, -1);
+  ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", NULL}, "abcdeabcdeabcde", 3,
+                "short.tq: token 7 of its tokenizer is outside the vocabulary of 7");
+}
+END_TEST
+
+START_TEST(numbers_that_are_none_have_no_sign) {
+  const char *model = temporary_path("nan.tq");
+  char *errors;
+  chain_model_write(model, chain, 8, 6, -NAN, 0);
+  const char *arguments[] = {"tq-eval", "perplexity", model, "-f", "-", NULL, NULL};
+  char *output = evaluate(3, &errors, arguments, "abcdeabcdeabcde");
+  ck_assert_msg(strncmp(output, "PPL = nan +/- nan (", 19) == 0, "%s", output);
+  ck_assert_ptr_nonnull(strstr(errors, "nan.tq: the model gives numbers that are not finite\n"));
+  free(output), free(errors);
+  arguments[5] = "--json";
+  output = evaluate(3, NULL, arguments, "abcdeabcdeabcde");
+  json_t *json = json_loads(output, 0, NULL);
+  ck_assert(json_is_null(json_object_get(json, "perplexity")));
+  json_decref(json);
+  free(output);
+}
+END_TEST
+
 START_TEST(help_fits_a_screen) {
   char *output = evaluate(0, NULL, (const char *[]){"tq-eval", "--help", NULL}, NULL);
   size_t lines = 0;
@@ -222,6 +258,9 @@ int main(void) {
   tcase_add_test(known, perplexity_is_the_definitions);
   tcase_add_test(known, longer_contexts_only_warn);
   tcase_add_test(known, wrong_usage_is_told);
+  tcase_add_test(known, contexts_longer_than_the_text_take_no_memory);
+  tcase_add_test(known, tokens_without_embedding_are_told);
+  tcase_add_test(known, numbers_that_are_none_have_no_sign);
   tcase_add_test(known, help_fits_a_screen);
   tcase_add_loop_test(real, perplexities_are_llama_cpps, 0, FIGURES);
   tcase_add_test(real, threads_do_not_matter);

@@ -1,12 +1,16 @@
 /* tq-inspect: what it says of real files and of files made here, as text, as JSON and as hashes; and its refusals. */
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/layout.h"
 #include "ternary/ternary.h"
+#include "tests/container_support.h"
 #include "tests/support.h"
 #include "tq/container.h"
+#include "tq/model.h"
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -182,6 +186,21 @@ static const codes per_group = {TQ_TERNARY_BASE3, TQ_PER_GROUP, 128, TQ_F16, TQ_
 static const codes inverted = {TQ_TERNARY_2BIT, TQ_PER_ROW, 0, TQ_BF16, TQ_INVERTED, 4.0f, 16.0f};
 static const codes four_valued = {TQ_QUATERNARY_2BIT, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, 1.0f, 1.0f};
 
+/* Puts in the digests of what the file holds. */
+static void put_true_digests(const char *path) {
+  image file = load_image(path);
+  tq_file *opened;
+  tq_hyperparameters hyperparameters;
+  ck_ok(tq_file_open_memory(path, file.data, file.size, TQ_VERIFY_HEADER, &opened, error));
+  ck_ok(tq_hyperparameters_read(tq_file_metadata(opened), &hyperparameters, error));
+  tq_file_close(opened);
+  tq_function_digest(&hyperparameters, NULL, section_bytes(file, "digests") + TQ_DIGESTS_FUNCTION);
+  reseal(file);
+  reseal_contents(file);
+  write_file(path, file.data, file.size);
+  free(file.data);
+}
+
 /* Two layers; q of the second has another scale, so that a group's range is that of its tensors. */
 static void write_ternary(const char *path, const char *name, size_t name_size, bool with_four_valued) {
   static const uint8_t no_digest[16];
@@ -206,6 +225,7 @@ static void write_ternary(const char *path, const char *name, size_t name_size, 
   add_blocks(writer, "head", VOCABULARY, WIDTH);
   add_numbers(writer, "final_norm", 0, WIDTH, TQ_F32);
   ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
+  put_true_digests(path);
 }
 
 /* ---- usage ---- */
@@ -262,6 +282,48 @@ START_TEST(hashes_as_md5sum_prints_them) {
   ck_assert_int_eq(*line, 0);
   json_decref(json);
   free(foreign), free(own);
+}
+END_TEST
+
+/* A name must not reorder the line, end it, or send the terminal anything. */
+START_TEST(names_are_harmless_to_a_terminal) {
+  static const char evil[] = "\xe2\x80\xae"
+                             "evil";
+  const char *path = temporary_path("a\\b\nc \xff \xe2\x80\xae.tq");
+  tq_writer *writer;
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  ck_ok(tq_writer_metadata(writer, NULL, 0, 0, error));
+  add_numbers(writer, evil, 4, 8, TQ_F32);
+  ck_ok(tq_writer_finish(writer, (const uint8_t[16]){0}, (const uint8_t[16]){0}, error));
+  static const char *const modes[][2] = {{NULL}, {"--tensors"}, {"--tensors", "--hash"}};
+  for (size_t i = 0; i < 3; i++) {
+    char *text = inspect(0, NULL, path, modes[i][0], modes[i][1]);
+    ck_assert_ptr_null(strstr(text, "\xe2\x80\xae"));
+    ck_assert_ptr_null(strstr(text, "\xff"));
+    ck_contains(text, "\\xE2\\x80\\xAEevil");
+    if (i < 2) ck_contains(text, "a\\b\\x0Ac \\xFF \\xE2\\x80\\xAE.tq\n");
+    free(text);
+  }
+  char *text = inspect(0, NULL, path, "--hash", NULL);
+  ck_assert_int_eq(text[0], '\\');
+  ck_assert_uint_eq(strspn(text + 1, "0123456789abcdef"), 32);
+  ck_contains(text, "/a\\\\b\\nc \xff \xe2\x80\xae.tq\n");
+  free(text);
+}
+END_TEST
+
+START_TEST(scales_that_are_no_number_have_no_sign) {
+  const char *path = temporary_path("nan.tq");
+  codes lost = {TQ_TERNARY_BASE3, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, -NAN, -NAN};
+  tq_writer *writer;
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  ck_ok(tq_writer_metadata(writer, NULL, 0, 0, error));
+  add_codes(writer, "layers.0.q", 8, WIDTH, &lost);
+  ck_ok(tq_writer_finish(writer, (const uint8_t[16]){0}, (const uint8_t[16]){0}, error));
+  char *text = inspect(0, NULL, path, NULL, NULL);
+  ck_contains(text, "  nan ");
+  ck_assert_ptr_null(strstr(text, "-nan"));
+  free(text);
 }
 END_TEST
 
@@ -617,6 +679,32 @@ START_TEST(verify_tells_intact_from_damaged) {
 }
 END_TEST
 
+/* Hashes that are right for digests that are not. */
+START_TEST(verify_computes_the_digests_anew) {
+  static const struct {
+    size_t offset;
+    const char *message;
+  } rows[] = {{TQ_DIGESTS_FUNCTION, "the function digest is not that of the hyperparameters"},
+              {TQ_DIGESTS_TOKENIZER, "the tokenizer digest is not that of the tokenizer"}};
+  const char *path = temporary_path("digests.tq");
+  for (int i = 0; i < 3; i++) {
+    char *errors;
+    write_ternary(path, "digests", 7, true);
+    image file = load_image(path);
+    if (i < 2)
+      section_bytes(file, "digests")[rows[i].offset] ^= 1;
+    else
+      section_bytes(file, "data")[0] ^= 1;
+    reseal(file);
+    write_file(path, file.data, file.size);
+    free(file.data);
+    free(inspect(3, &errors, "--verify", path, NULL));
+    ck_contains(errors, i < 2 ? rows[i].message : "tensor embedding: its content digest is not that of its weights");
+    free(errors);
+  }
+}
+END_TEST
+
 START_TEST(only_tq_files_are_verified) {
   const char *path = shared_path("models/stories260K.gguf");
   char *errors;
@@ -702,6 +790,8 @@ int main(void) {
   TCase *shown = tcase_create("what it shows");
   tcase_add_test(shown, help_version_and_wrong_usage);
   tcase_add_test(shown, hashes_as_md5sum_prints_them);
+  tcase_add_test(shown, names_are_harmless_to_a_terminal);
+  tcase_add_test(shown, scales_that_are_no_number_have_no_sign);
   tcase_add_test(shown, json_of_a_real_model);
   tcase_add_test(shown, json_keys_keep_their_order);
   tcase_add_test(shown, the_golden_models);
@@ -715,6 +805,7 @@ int main(void) {
   suite_add_tcase(suite, shown);
   TCase *refused = tcase_create("what is wrong");
   tcase_add_test(refused, verify_tells_intact_from_damaged);
+  tcase_add_test(refused, verify_computes_the_digests_anew);
   tcase_add_test(refused, only_tq_files_are_verified);
   tcase_add_test(refused, files_that_are_none);
   tcase_add_test(refused, truncated_files);

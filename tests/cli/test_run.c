@@ -5,10 +5,12 @@
 #include "tq/container.h"
 #include "tq/tokenizer.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,6 +201,69 @@ START_TEST(padding_of_the_vocabulary_is_not_said) {
 }
 END_TEST
 
+START_TEST(tokens_without_embedding_are_told) {
+  const char *model = temporary_path("short.tq");
+  chain_model_write(model, chain, CHAIN, 64, 9, -1);
+  ck_run_fails(model, "MODEL -p c", 3, "short.tq: token 14 of its tokenizer is outside the vocabulary of 14");
+}
+END_TEST
+
+/* Runs tq-run, with SIGPIPE ignored, into a pipe that nobody reads; gives its exit status and what it said. */
+static int run_unread(const char *model, const char *option, char *said, size_t room) {
+  int unread[2], errors[2];
+  char program[512];
+  const char *build = getenv("TQ_BUILD");
+  snprintf(program, sizeof program, "%s/bin/tq-run", build && *build ? build : "build");
+  ck_assert(pipe(unread) == 0 && pipe(errors) == 0);
+  close(unread[0]);
+  pid_t child = fork();
+  if (child == 0) {
+    signal(SIGPIPE, SIG_IGN);
+    dup2(unread[1], 1), dup2(errors[1], 2);
+    close(errors[0]), close(errors[1]);
+    execl(program, "tq-run", model, "-p", "b", "--temp", "0", "-n", "100", option, (char *)NULL);
+    _exit(127);
+  }
+  close(unread[1]), close(errors[1]);
+  size_t size = 0;
+  for (ssize_t got; size < room - 1 && (got = read(errors[0], said + size, room - 1 - size)) > 0;) size += (size_t)got;
+  said[size] = 0;
+  close(errors[0]);
+  int status;
+  ck_assert(waitpid(child, &status, 0) == child && WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+START_TEST(output_that_cannot_be_written_ends_the_run) {
+  static const char *const options[] = {"--echo", "--ids", "--tokenize", NULL};
+  const char *model = chain_path();
+  char said[1024];
+  for (size_t i = 0; i < 4; i++) {
+    ck_assert_int_eq(run_unread(model, options[i], said, sizeof said), 1);
+    ck_assert_msg(strstr(said, "tq-run: standard output: Broken pipe\n"), "%s", said);
+    ck_assert_msg(!strstr(said, "generation"), "%s", said);
+  }
+}
+END_TEST
+
+START_TEST(prompts_come_from_pipes) {
+  const char *model = chain_path(), *path = temporary_path("prompt.pipe");
+  char line[600];
+  ck_assert(mkfifo(path, 0666) == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    FILE *to = fopen(path, "w");
+    _exit(to && fputs("b\n", to) >= 0 && fclose(to) == 0 ? 0 : 1);
+  }
+  snprintf(line, sizeof line, "MODEL --temp 0 -f %s", path);
+  ck_output(model, line, "STOPc");
+  int status;
+  ck_assert(waitpid(child, &status, 0) == child && status == 0);
+  snprintf(line, sizeof line, "MODEL --temp 0 -f %s", temporary_folder());
+  ck_run_fails(model, line, 1, "cannot read: Is a directory");
+}
+END_TEST
+
 START_TEST(prompts_come_from_everywhere) {
   const char *model = chain_path(), *file = temporary_path("prompt.txt");
   char line[600];
@@ -255,7 +320,8 @@ START_TEST(wrong_usage_is_told) {
       {"MODEL -p a -n x", "-n takes a whole number from 0"},
       {"MODEL -p a -n -1", "-n takes a whole number from 0"},
       {"MODEL -p a -c 0", "-c takes a whole number from 1"},
-      {"MODEL -p a -t 0", "-t takes a whole number from 1"},
+      {"MODEL -p a -t 0", "-t takes a whole number from 1 to "},
+      {"MODEL -p a -t 1000000", "-t takes a whole number from 1 to "},
       {"MODEL -p a --temp -1", "--temp takes a number from 0"},
       {"MODEL -p a --top-k 1.5", "--top-k takes a whole number"},
       {"MODEL -p a --top-p 2", "--top-p takes a number from 0 to 1"},
@@ -435,6 +501,9 @@ int main(void) {
   tcase_add_test(known, text_is_streamed_in_whole_characters);
   tcase_add_test(known, full_context_is_said);
   tcase_add_test(known, padding_of_the_vocabulary_is_not_said);
+  tcase_add_test(known, tokens_without_embedding_are_told);
+  tcase_add_test(known, output_that_cannot_be_written_ends_the_run);
+  tcase_add_test(known, prompts_come_from_pipes);
   tcase_add_test(known, prompts_come_from_everywhere);
   tcase_add_test(known, tokenize_prints_ids);
   tcase_add_test(known, timing_and_seed_are_on_stderr);
