@@ -148,13 +148,15 @@ START_TEST(a_folder_on_disk) {
   mkdir(temporary_path("disk/sub"), 0777);
   write_file(temporary_path("disk/b"), "bee", 3);
   write_file(temporary_path("disk/sub/a"), "ay", 2);
-  write_file(temporary_path("disk/.hidden"), "no", 2);
+  mkdir(temporary_path("disk/.hidden"), 0777);
+  write_file(temporary_path("disk/.hidden/no"), "no", 2);
+  write_file(temporary_path("disk/.kept"), "yes", 3);
   tq_folder *folder;
   ck_ok(tq_folder_open(temporary_path("disk"), &folder, error));
   ck_assert(!tq_folder_is_archive(folder));
   ck_assert_str_eq(tq_folder_name(folder), temporary_path("disk"));
-  check_names(folder, (const char *[]){"b", "sub/a"}, 2);
-  check_names(folder, (const char *[]){"b", "sub/a"}, 2);
+  check_names(folder, (const char *[]){".kept", "b", "sub/a"}, 3);
+  check_names(folder, (const char *[]){".kept", "b", "sub/a"}, 3);
   check_file(folder, "sub/a", "ay", 2);
   tq_input *input;
   ck_ok(tq_folder_input(folder, "missing", &input, error));
@@ -177,7 +179,7 @@ START_TEST(every_kind_gives_the_same_files) {
   const uint8_t *large = large_data();
   const file files[] = {{"m/", NULL, 0, AE_IFDIR, NULL},    {"m/zeta", "z", 1, 0, NULL},
                         {"m/large", large, LARGE, 0, NULL}, {"m/empty", "", 0, 0, NULL},
-                        {"m/.DS_Store", "x", 1, 0, NULL},   {"m/deep/er/file", "deep", 4, 0, NULL}};
+                        {"m/.git/x", "x", 1, 0, NULL},      {"m/deep/er/file", "deep", 4, 0, NULL}};
   tq_folder *folder;
   const char *path = pack(&kinds[_i], files, sizeof files / sizeof files[0]);
   ck_ok(open_archive(path, &folder, error));

@@ -692,11 +692,11 @@ START_TEST(listing_is_sorted_and_stays_inside) {
   ck_assert(symlink(outside, inside(folder, "linked folder")) == 0);
   ck_assert(symlink("..", inside(folder, "a/loop")) == 0 && symlink("none", inside(folder, "broken")) == 0);
   ck_assert(mkfifo(inside(folder, "pipe"), 0666) == 0);
-  const char *const expected[] = {"a.x", "a/b/c", "a/z", "b", "linked", "\xc3\xa9"};
+  const char *const expected[] = {".hidden", "a.x", "a/b/c", "a/z", "b", "linked", "\xc3\xa9"};
   char **names;
   size_t count;
   ck_ok(tq_list_folder(folder, &names, &count, error));
-  ck_assert_uint_eq(count, 6);
+  ck_assert_uint_eq(count, 7);
   for (size_t i = 0; i < count; i++) ck_assert_str_eq(names[i], expected[i]);
   tq_free_names(names, count);
   ck_fails(tq_list_folder(inside(folder, "none"), &names, &count, error), TQ_ERROR_SYSTEM, "none: cannot list");

@@ -68,8 +68,13 @@ static tq_status refuse(const tq_archive *archive, const char *name, const char 
                  tq_printable(name, strlen(name), text, sizeof text), reason);
 }
 
-/* Hidden files are left out as they are in a folder on disk, so that a folder and its archive give the same model. */
-static bool is_hidden(const char *name) { return name[0] == '.' || strstr(name, "/."); }
+/* Hidden folders are left out as they are on disk, so that a folder and its archive give the same model. */
+static bool is_in_hidden_folder(const char *name) {
+  for (const char *slash; (slash = strchr(name, '/')); name = slash + 1) {
+    if (*name == '.') return true;
+  }
+  return false;
+}
 
 /* The bytes of the name without "./" before and "/" behind, which tar writes and which mean nothing. */
 static const char *trim_name(const char *name, size_t *size) {
@@ -116,7 +121,7 @@ static tq_status add_member(tq_archive *archive, tq_archive_stream *stream, tq_a
   char *name;
   tq_status status = check_name(archive, entry, &name, error);
   if (status != TQ_OK || !name) return status;
-  if (entry->is_folder || is_hidden(name)) {
+  if (entry->is_folder || is_in_hidden_folder(name)) {
     tq_free(name);
     return TQ_OK;
   }

@@ -15,7 +15,7 @@ tq_status tq_archive_open(tq_input *input, const tq_archive *enclosing, tq_archi
 void tq_archive_release(tq_archive *archive); /* NULL is allowed */
 
 const char *tq_archive_name(const tq_archive *archive);
-/* The names of all files that are not hidden, sorted bytewise; they live as long as the archive. */
+/* The names of all files that are in no hidden folder, sorted bytewise; they live as long as the archive. */
 char *const *tq_archive_names(const tq_archive *archive, size_t *count);
 /* Opens a member; *input is NULL, with TQ_OK, when there is none of that name. */
 tq_status tq_archive_input(tq_archive *archive, const char *name, tq_input **input, tq_error *error);

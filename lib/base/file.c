@@ -130,6 +130,7 @@ static tq_status add_entry(listing *list, int parent, const char *entry, const c
   bool folder = S_ISDIR(status.st_mode);
   if (S_ISLNK(status.st_mode) && fstatat(parent, entry, &status, 0) < 0) return TQ_OK; /* leads nowhere */
   if (!folder && !S_ISREG(status.st_mode)) return TQ_OK;
+  if (folder && entry[0] == '.') return TQ_OK;
   char *relative = tq_format_string(error, "%s%s", prefix, entry);
   if (!relative) return TQ_ERROR_SYSTEM;
   tq_status result = folder ? enter(list, parent, entry, relative, depth, error) : add_name(list, relative, error);
@@ -137,7 +138,9 @@ static tq_status add_entry(listing *list, int parent, const char *entry, const c
   return result;
 }
 
-/* The next entry that is not hidden; NULL at the end or, with errno set, on failure. */
+static bool is_self_or_parent(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
+
+/* The next entry; NULL at the end or, with errno set, on failure. */
 static const char *next_entry(DIR *folder) {
   struct dirent *entry;
   do {
@@ -147,7 +150,7 @@ static const char *next_entry(DIR *folder) {
       return NULL;
     }
     entry = readdir(folder);
-  } while (entry && entry->d_name[0] == '.');
+  } while (entry && is_self_or_parent(entry->d_name));
   return entry ? entry->d_name : NULL;
 }
 

@@ -105,8 +105,8 @@ tq_path_kind tq_path_examine(const char *path);
 /* The same, where the system's reason not to tell (a circle of links, too long a name) is a failure. */
 tq_status tq_path_identify(const char *path, tq_path_kind *kind, tq_error *error);
 
-/* The regular files below `path` (symbolic links to files followed, names starting with '.' left out, links to
- * folders not entered), as '/'-separated relative names sorted bytewise. Freed by tq_free_names. */
+/* The regular files below `path` (symbolic links to files followed; links to folders and folders whose names begin with
+ * '.' not entered), as '/'-separated relative names sorted bytewise. Freed by tq_free_names. */
 tq_status tq_list_folder(const char *path, char ***names, size_t *count, tq_error *error);
 void tq_free_names(char **names, size_t count);
 

@@ -403,6 +403,7 @@ START_TEST(an_odd_folder_comes_back) {
   ck_assert_int_eq(mkdir(join(folder, "extra/deep"), 0777), 0);
   write_file(join(folder, "extra/deep/file.bin"), "not weights\n", 12);
   write_file(join(folder, "empty"), "", 0);
+  write_file(join(folder, ".gitattributes"), "*.bin -text\n", 12);
   check_folder_round_trip(folder);
 }
 END_TEST
