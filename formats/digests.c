@@ -1,8 +1,8 @@
 #include "formats/digests.h"
 
 #include "base/memory.h"
-#include "ternary/ternary.h"
 #include "tq/model.h"
+#include "tq/ternary.h"
 #include "tq/tokenizer.h"
 
 #include <string.h>
@@ -79,7 +79,7 @@ tq_status tq_walk_tensor(tq_walk *walk, tq_checkpoint *checkpoint, size_t index,
     walk->done += size;
     tq_progress_report(walk->progress, walk->done, walk->total);
   }
-  if (!status) tq_content_hash_final(hash, content);
+  if (!status) tq_content_hash_final(hash, content->bytes);
   tq_content_hash_destroy(hash);
   return status;
 }

@@ -4,8 +4,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "ternary/ternary.h"
 #include "tq/metadata.h"
+#include "tq/ternary.h"
 #include "tq/tokenizer.h"
 
 #include <math.h>

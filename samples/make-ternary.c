@@ -1,9 +1,10 @@
 /* make-ternary IN.tq OUT.tq: the same model with the matrices of its layers made ternary, in base-3 code with one scale
  * per row: each row's trits are its weights divided by their mean magnitude, rounded. */
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/memory.h"
-#include "ternary/ternary.h"
 #include "tq/container.h"
+#include "tq/ternary.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +66,7 @@ static tq_status write_ternary(tq_writer *writer, const tq_tensor *tensor, const
       .kind = TQ_PART_SCALES, .encoding = TQ_F32, .granularity = TQ_PER_ROW, .direction = TQ_DIRECT, .type_name = ""};
   size_t rows = (size_t)tensor->rows;
   tq_digest digest;
-  tq_content_hash_final(work->content, &digest);
+  tq_content_hash_final(work->content, digest.bytes);
   tq_tensor begun = *tensor;
   begun.source_type = "";
   tq_status status = tq_writer_tensor_begin(writer, &begun, error);

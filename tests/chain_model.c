@@ -1,9 +1,10 @@
 #include "tests/chain_model.h"
 
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "base/hash.h"
 #include "tests/support.h"
 #include "tq/model.h"
+#include "tq/ternary.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static void write_matrix(tq_writer *writer, const char *role, uint64_t rows, uin
   tq_digest digest;
   ck_ok(tq_content_hash_create(tensor.shape, tensor.dimensions, &hash, error));
   tq_content_hash_update(hash, values, count);
-  tq_content_hash_final(hash, &digest);
+  tq_content_hash_final(hash, digest.bytes);
   tq_content_hash_destroy(hash);
   ck_ok(tq_writer_tensor_begin(writer, &tensor, error));
   ck_ok(tq_writer_part_begin(writer, &part, error));

@@ -3,8 +3,8 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "container/layout.h"
-#include "ternary/ternary.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -278,7 +278,7 @@ void reseal_contents(image file) {
       tq_digest digest;
       ck_ok(tq_content_hash_create(tensor->shape, tensor->dimensions, &hash, error));
       tq_content_hash_update(hash, values, tensor->elements);
-      tq_content_hash_final(hash, &digest);
+      tq_content_hash_final(hash, digest.bytes);
       tq_content_hash_destroy(hash);
       memcpy(tensor_record(file, i) + TQ_TENSOR_CONTENT_DIGEST, digest.bytes, sizeof digest.bytes);
     }

@@ -2,8 +2,8 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
-#include "ternary/ternary.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 #include "tq/tokenizer.h"
 
 #include <stdio.h>

@@ -1,8 +1,9 @@
 #include "tests/random_model.h"
 
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "base/hash.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -127,7 +128,7 @@ static void write_tensor(author *of, const random_tensor *tensor, bool vector, c
   tq_digest digest;
   ck_ok(tq_content_hash_create(description.shape, description.dimensions, &hash, error));
   tq_content_hash_update(hash, tensor->values, tensor->rows * tensor->columns);
-  tq_content_hash_final(hash, &digest);
+  tq_content_hash_final(hash, digest.bytes);
   tq_content_hash_destroy(hash);
   tq_part values = {.kind = TQ_PART_VALUES, .encoding = how->encoding, .type_name = ""};
   if (how->encoding == TQ_BLOCKS) values.type_name = "Q8_0", values.block_elements = 32, values.block_bytes = 34;

@@ -4,9 +4,9 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "container/layout.h"
-#include "ternary/ternary.h"
 #include "tests/container_support.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -509,7 +509,7 @@ static void write_example(const char *path) {
   tq_digest digest;
   ck_ok(tq_content_hash_create(shape, 2, &hash, error));
   tq_content_hash_update(hash, values, 14);
-  tq_content_hash_final(hash, &digest);
+  tq_content_hash_final(hash, digest.bytes);
   tq_content_hash_destroy(hash);
   const tq_tensor tensor = {.role = "embedding",
                             .name = "token_embd.weight",

@@ -2,9 +2,9 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "container/layout.h"
-#include "ternary/ternary.h"
 #include "tests/container_support.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <pthread.h>
 #include <stdio.h>

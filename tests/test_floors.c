@@ -18,7 +18,7 @@ enum { FLOORS = sizeof floors / sizeof *floors, LIBRARY_FLOORS = 8 };
 static const struct {
   const char *header, *floor;
 } owners[] = {
-    {"error", "base"},          {"encoding", "ternary"},    {"metadata", "container"},
+    {"error", "base"},          {"encoding", "ternary"},    {"ternary", "ternary"}, {"metadata", "container"},
     {"container", "container"}, {"tokenizer", "tokenizer"}, {"model", "model"},
 };
 
@@ -196,7 +196,7 @@ static const struct {
 } samples[] = {
     {"lib/ops/norm.c", "#include \"kernels/kernels.h\"\n", true},
     {"lib/ops/norm.c", "#include \"model/model.h\"\n", false},
-    {"lib/base/file.c", "#include \"ternary/ternary.h\"\n", false},
+    {"lib/base/file.c", "#include \"tq/ternary.h\"\n", false},
     {"lib/base/file.c", "#  include \"tq/encoding.h\"\n", false},
     {"lib/base/file.c", "#include \"tq/error.h\"\n", true},
     {"lib/container/reader.c", "#include \"tq/tokenizer.h\"\n", false},

@@ -2,8 +2,8 @@
 #include "base/bytes.h"
 #include "kernels/exponential.h"
 #include "ops/ops.h"
-#include "ternary/ternary.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <float.h>
 #include <math.h>

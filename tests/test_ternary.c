@@ -1,7 +1,8 @@
 /* lib/ternary: codes, scales, number formats and the content hash, each against a plain second formulation. */
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "base/hash.h"
 #include "tests/support.h"
+#include "tq/ternary.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -428,7 +429,7 @@ static void content_digest(const uint64_t *shape, uint32_t dimensions, const flo
   ck_ok(tq_content_hash_create(shape, dimensions, &hash, error));
   for (size_t at = 0; at < count; at += step)
     tq_content_hash_update(hash, values + at, count - at < step ? count - at : step);
-  tq_content_hash_final(hash, digest);
+  tq_content_hash_final(hash, digest->bytes);
   tq_content_hash_destroy(hash);
 }
 
@@ -466,7 +467,7 @@ START_TEST(content_hash_of_bytes) {
   ck_ok(tq_content_hash_create(shape, 2, &hash, error));
   tq_content_hash_update_bytes(hash, bytes, 11);
   tq_content_hash_update_bytes(hash, bytes + 11, 13);
-  tq_content_hash_final(hash, &digest);
+  tq_content_hash_final(hash, digest.bytes);
   tq_content_hash_destroy(hash);
   ck_assert_mem_eq(digest.bytes, expected, 16);
   tq_content_hash_destroy(NULL);

@@ -1,8 +1,8 @@
 /* The view of a .tq file: its directory, and the range of its scales. */
 #include "base/memory.h"
 #include "formats/source.h"
-#include "ternary/ternary.h"
 #include "tools/inspect.h"
+#include "tq/ternary.h"
 
 #include <stdio.h>
 #include <string.h>

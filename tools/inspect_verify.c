@@ -1,7 +1,7 @@
 /* Whether a .tq file is what it says of itself: the hashes, then the digests computed anew. */
 #include "base/memory.h"
-#include "ternary/ternary.h"
 #include "tools/inspect.h"
+#include "tq/ternary.h"
 
 #include <string.h>
 

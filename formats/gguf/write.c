@@ -4,7 +4,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/header.h"
 #include "formats/gguf/plan.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <string.h>
 

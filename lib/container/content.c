@@ -1,10 +1,11 @@
 /* Whether a file's tensors are what its directory says of them: codes, trit counts and content digests. Hashes prove
  * only that the bytes are those that were written. */
+#include "base/hash.h"
 #include "container/file.h"
 #include "container/parts.h"
 
 #include "base/memory.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -150,7 +151,7 @@ static tq_status verify_tensor(content *self, size_t index, tq_error *error) {
   if (status != TQ_OK) return status;
   status = hash_values(self, error);
   tq_digest digest;
-  tq_content_hash_final(self->hash, &digest);
+  tq_content_hash_final(self->hash, digest.bytes);
   tq_content_hash_destroy(self->hash);
   if (status == TQ_OK && memcmp(digest.bytes, self->tensor->content_digest, sizeof digest.bytes) != 0)
     status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its content digest is not that of its weights",

@@ -1,7 +1,7 @@
 #include "container/parts.h"
 
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <inttypes.h>
 

@@ -1,7 +1,7 @@
 /* Writing a .tq file again, its ternary codes in another form. */
 #include "base/memory.h"
-#include "ternary/ternary.h"
 #include "tq/container.h"
+#include "tq/ternary.h"
 
 #include <string.h>
 

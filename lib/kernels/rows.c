@@ -1,6 +1,6 @@
 /* From a row in the mapped file to floats. */
 #include "kernels/kernels.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <string.h>
 

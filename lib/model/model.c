@@ -4,7 +4,7 @@
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "model/function.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <inttypes.h>
 #include <math.h>

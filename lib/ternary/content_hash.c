@@ -1,7 +1,8 @@
 /* The hash of what a tensor's weights are, whatever they are encoded in. */
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/memory.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 struct tq_content_hash {
   tq_hash_state *state;
@@ -48,10 +49,10 @@ void tq_content_hash_update_bytes(tq_content_hash *hash, const void *data, size_
   tq_hash_update(hash->state, data, size);
 }
 
-void tq_content_hash_final(const tq_content_hash *hash, tq_digest *digest) {
+void tq_content_hash_final(const tq_content_hash *hash, uint8_t digest[16]) {
   tq_hash whole;
   tq_hash_final(hash->state, &whole);
-  memcpy(digest->bytes, whole.bytes, sizeof digest->bytes);
+  memcpy(digest, whole.bytes, TQ_DIGEST_SIZE);
 }
 
 void tq_content_hash_destroy(tq_content_hash *hash) {

@@ -2,7 +2,7 @@
 #include "tq/encoding.h"
 
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Conversions between number formats, by integer arithmetic on the bits: exact, the same on every host, and
  * without branches where whole tensors go through them. */
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 static uint32_t bits_of(float value) {
   uint32_t bits;

@@ -1,6 +1,6 @@
 /* Scale tables: from trits to weights. */
 #include "base/bytes.h"
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 static uint64_t groups_per_row(uint32_t group, uint64_t columns) { return columns / group + (columns % group != 0); }
 

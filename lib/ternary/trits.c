@@ -1,5 +1,5 @@
 /* The packed codes: the scalar reference that every other reader of packed rows is checked against. */
-#include "ternary/ternary.h"
+#include "tq/ternary.h"
 
 enum { BASE3_CODES = 243 };
 

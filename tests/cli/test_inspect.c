@@ -2,11 +2,11 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "container/layout.h"
-#include "ternary/ternary.h"
 #include "tests/container_support.h"
 #include "tests/support.h"
 #include "tq/container.h"
 #include "tq/model.h"
+#include "tq/ternary.h"
 
 #include <fcntl.h>
 #include <jansson.h>

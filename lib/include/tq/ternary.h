@@ -3,13 +3,17 @@
 #ifndef TQ_TERNARY_H
 #define TQ_TERNARY_H
 
-#include "base/hash.h"
 #include "tq/encoding.h"
 #include "tq/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
 
 /* ---- codes ----
  * A row is cut into blocks of 4 (2-bit) or 5 (base-3) spans of 32 weights; a block takes 32 bytes, and byte m of
@@ -59,7 +63,12 @@ tq_status tq_content_hash_create(const uint64_t *shape, uint32_t dimensions, tq_
 void tq_content_hash_update(tq_content_hash *hash, const float *values, uint64_t count);
 /* For numbers that have no f32 value: their bytes as they are. */
 void tq_content_hash_update_bytes(tq_content_hash *hash, const void *data, size_t size);
-void tq_content_hash_final(const tq_content_hash *hash, tq_digest *digest);
-void tq_content_hash_destroy(tq_content_hash *hash);
+/* 16 bytes: what tq_writer_tensor_end wants. */
+void tq_content_hash_final(const tq_content_hash *hash, uint8_t digest[16]);
+void tq_content_hash_destroy(tq_content_hash *hash); /* NULL is allowed */
 
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 #endif
