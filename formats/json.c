@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 
-#include <malloc.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 typedef struct block {
   _Alignas(max_align_t) struct block *previous;
   struct block *next;
+  size_t cost;
 } block;
 
 static _Thread_local struct {
@@ -41,8 +41,9 @@ static void unlink_block(block *removed) {
   removed->next->previous = removed->previous;
 }
 
-/* What a block takes of the heap, with the word that the heap keeps of it. */
-static size_t block_size(block *of) { return malloc_usable_size(of) + sizeof(size_t); }
+/* What `size` bytes count for, roughly what a heap takes for them: the same on every machine, so that what is refused
+ * is too. */
+static size_t cost_of(size_t size) { return (size + 39) & ~(size_t)15; }
 
 static bool is_over_budget(size_t size) { return parsing.held > parsing.most || size > parsing.most - parsing.held; }
 
@@ -51,7 +52,8 @@ static void *allocate(size_t size) {
   block *added = size <= SIZE_MAX - sizeof *added ? tq_hook_malloc(sizeof *added + size) : NULL;
   if (!added && parsing.escape) longjmp(*parsing.escape, OUT_OF_MEMORY);
   if (!added) return NULL;
-  parsing.held += block_size(added);
+  added->cost = cost_of(size);
+  parsing.held += added->cost;
   added->previous = added->next = added;
   if (parsing.escape) link_behind(&parsing.list, added);
   return added + 1;
@@ -61,7 +63,7 @@ static void release(void *memory) {
   if (!memory) return;
   block *removed = (block *)memory - 1;
   unlink_block(removed);
-  parsing.held -= block_size(removed);
+  parsing.held -= removed->cost;
   tq_free(removed);
 }
 
