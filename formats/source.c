@@ -385,7 +385,8 @@ static tq_status restore_weights(restorer *self, tq_output_folder *folder, const
   return status;
 }
 
-bool tq_source_is_single_file(const tq_file *file, size_t file_count) {
+/* True when what is restored is one file, not a folder. */
+static bool is_single_file(const tq_file *file, size_t file_count) {
   tq_attachment attachment;
   for (size_t i = 0; i < tq_file_attachment_count(file); i++) {
     tq_file_attachment(file, i, &attachment);
@@ -401,7 +402,7 @@ tq_status tq_source_restore(const tq_file *file, const char *path, const tq_prog
   tq_status status = tq_source_describe(file, format, sizeof format, &count, error);
   if (status) return status;
   for (size_t i = 0; i < tq_file_tensor_count(file); i++) self.total += tq_file_tensor(file, i)->data_size;
-  if (tq_source_is_single_file(file, count)) return restore_weights(&self, NULL, path, error);
+  if (is_single_file(file, count)) return restore_weights(&self, NULL, path, error);
   tq_output_folder *folder;
   status = tq_output_folder_create(path, &folder, error);
   if (status) return status;

@@ -16,9 +16,6 @@ char *tq_source_fragment_name(const char *path, tq_error *error);
  * copied into name[size]. An empty name when the file holds no such record. Validates the section. */
 tq_status tq_source_describe(const tq_file *file, char *name, size_t size, size_t *file_count, tq_error *error);
 
-/* True when what is restored is one file, not a folder. */
-bool tq_source_is_single_file(const tq_file *file, size_t file_count);
-
 /* Writes the checkpoint back as it was. A checkpoint of one file without attachments becomes the file `path`; any other
  * the folder `path`, which must not exist. */
 tq_status tq_source_restore(const tq_file *file, const char *path, const tq_progress *progress, tq_error *error);

@@ -93,10 +93,6 @@ void tq_free(void *pointer) { free(pointer); }
 
 void *tq_hook_malloc(size_t size) { return tq_fault(TQ_OPERATION_ALLOCATE) ? NULL : malloc(size ? size : 1); }
 
-void *tq_hook_realloc(void *pointer, size_t size) {
-  return tq_fault(TQ_OPERATION_ALLOCATE) ? NULL : realloc(pointer, size ? size : 1);
-}
-
 void *tq_hook_zlib_allocate(void *opaque, unsigned count, unsigned size) {
   (void)opaque;
   size_t bytes;

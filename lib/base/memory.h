@@ -32,10 +32,9 @@ char *tq_format_string(tq_error *error, const char *format, ...) TQ_PRINTF(2, 3)
 /* Frees what the functions above gave; NULL is allowed. */
 void tq_free(void *pointer);
 
-/* malloc- and realloc-shaped entry points without an error record, for libraries that take hooks (jansson,
- * PCRE2, zlib). The memory is freed by tq_free. */
+/* A malloc-shaped entry point without an error record, for libraries that take hooks (jansson, PCRE2, zlib). The
+ * memory is freed by tq_free. */
 void *tq_hook_malloc(size_t size);
-void *tq_hook_realloc(void *pointer, size_t size);
 /* The same in zlib's own shape. */
 void *tq_hook_zlib_allocate(void *opaque, unsigned count, unsigned size);
 void tq_hook_zlib_free(void *opaque, void *pointer);
