@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -274,3 +275,5 @@ json_t *tq_json_f32(float value) {
   }
   return json_real(strtod(digits, NULL));
 }
+
+json_t *tq_json_real(double number) { return isfinite(number) ? json_real(number) : json_null(); }

@@ -50,5 +50,7 @@ tq_status tq_json_print_string(tq_buffer *buffer, const char *what, const char *
 
 /* The number with the fewest digits that reads back as exactly this float. */
 json_t *tq_json_f32(float value);
+/* A real number; null for one that is infinite or none. */
+json_t *tq_json_real(double number);
 
 #endif

@@ -38,7 +38,7 @@ static void write_matrix(tq_writer *writer, const char *role, uint64_t rows, uin
   free(bytes);
 }
 
-static void write_tokenizer(tq_writer *writer, const chain_token *tokens, size_t count) {
+static void write_tokenizer(tq_writer *writer, const chain_token *tokens, size_t count, const char *chat_template) {
   tq_string *texts = calloc(count, sizeof *texts);
   uint8_t *types = calloc(count, 1), *section;
   float *scores = calloc(count, sizeof *scores);
@@ -56,7 +56,8 @@ static void write_tokenizer(tq_writer *writer, const chain_token *tokens, size_t
                               .scores = scores,
                               .special = {1, 2, 0, -1, -1, -1, -1},
                               .add_bos = true,
-                              .normalizer = ""};
+                              .normalizer = "",
+                              .chat_template = {chat_template, strlen(chat_template)}};
   ck_ok(tq_tokenizer_serialize(&vocabulary, &section, &size, error));
   ck_ok(tq_writer_section(writer, "tokenizer", false, section, size, error));
   tq_release(section);
@@ -103,12 +104,17 @@ static void write_ends(tq_writer *writer, size_t rows, size_t count, float suren
 
 void chain_model_write(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
                        int padding) {
+  chain_model_write_chat(path, tokens, count, context, sureness, padding, "");
+}
+
+void chain_model_write_chat(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
+                            int padding, const char *chat_template) {
   size_t rows = (size_t)((long)count + padding), known = rows < count ? rows : count;
   tq_writer *writer;
   uint8_t none[16] = {0};
   ck_ok(tq_writer_create(path, 0, &writer, error));
   write_metadata(writer, (uint32_t)rows, context);
-  write_tokenizer(writer, tokens, count);
+  write_tokenizer(writer, tokens, count, chat_template);
   write_ends(writer, rows, known, sureness);
   write_matrix(writer, "layers.0.attention_norm", 0, rows, NULL);
   write_matrix(writer, "layers.0.q", HEAD_DIMENSION, rows, NULL);

@@ -16,5 +16,8 @@ typedef struct chain_token {
  * embeddings than tokens, which it would rather say than anything; when that is negative, it has fewer. */
 void chain_model_write(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
                        int padding);
+/* The same with a chat template. */
+void chain_model_write_chat(const char *path, const chain_token *tokens, size_t count, uint32_t context, float sureness,
+                            int padding, const char *chat_template);
 
 #endif

@@ -149,6 +149,15 @@ static void write_tensor(author *of, const random_tensor *tensor, bool vector, c
 
 static bool is(const char *wanted, const char *role) { return wanted && strcmp(wanted, role) == 0; }
 
+static void fold(const author *of, const random_tensor *tensor, encoded *to) {
+  size_t count = (size_t)(tensor->rows * tensor->columns);
+  float *folded = malloc(count * sizeof *folded);
+  memcpy(folded, tensor->values, count * sizeof *folded);
+  of->model->spec.fold(tensor->role, tensor->rows, tensor->columns, folded);
+  for (size_t i = 0; i < count; i++) tq_store_f32(to->values + 4 * i, folded[i]);
+  free(folded);
+}
+
 /* Weights of about `size`, around `center` for vectors. */
 static void add(author *of, const char *role, uint64_t rows, uint64_t columns, const random_encoding *how, float size,
                 float center) {
@@ -172,6 +181,7 @@ static void add(author *of, const char *role, uint64_t rows, uint64_t columns, c
     tensor->values[i] += center;
     tq_store_f32(to.values + 4 * i, tensor->values[i]);
   }
+  if (rows && model->spec.fold) fold(of, tensor, &to);
   write_tensor(of, tensor, rows == 0, how, &to);
   free(to.values);
   free(to.scales);
@@ -200,11 +210,24 @@ static void add_norm(author *of, uint32_t layer, const char *name, uint64_t size
     add(of, role, 0, size, &plain, 0.5f, 1);
 }
 
+static bool has_sub_norms(const random_spec *spec) { return strncmp(spec->architecture, "bitnet", 6) == 0; }
+
+static bool has_qk_norms(const random_spec *spec) { return strcmp(spec->architecture, "qwen3") == 0; }
+
+/* The gate of BitNet b1.58 2B4T, under both names that it has. */
+static bool squares_gate(const random_spec *spec) {
+  return strcmp(spec->architecture, "bitnet-b1.58") == 0 || strcmp(spec->architecture, "bitnet-25") == 0;
+}
+
 static void add_layer(author *of, uint32_t layer) {
   const random_spec *spec = &of->model->spec;
   uint64_t query = (uint64_t)spec->heads * spec->head_dimension, key = (uint64_t)spec->kv_heads * spec->head_dimension;
-  bool sub_norms = strcmp(spec->architecture, "bitnet") == 0;
+  bool sub_norms = has_sub_norms(spec);
   add_norm(of, layer, "attention_norm", spec->dimension);
+  if (has_qk_norms(spec)) {
+    add_norm(of, layer, "q_norm", spec->head_dimension);
+    add_norm(of, layer, "k_norm", spec->head_dimension);
+  }
   add_linear(of, layer, "q", query, spec->dimension);
   add_linear(of, layer, "k", key, spec->dimension);
   add_linear(of, layer, "v", key, spec->dimension);
@@ -249,6 +272,7 @@ static void key_string(key_writer *to, const char *key, const char *value) {
 static void add_metadata(author *of) {
   const random_spec *spec = &of->model->spec;
   key_writer to = {.spec = spec};
+  if (spec->add_keys) spec->add_keys(&to.builder);
   if (spec->add_u32_key) ck_ok(tq_metadata_add_u32(&to.builder, spec->add_u32_key, spec->add_u32_value, error));
   key_string(&to, "general.architecture", spec->architecture);
   key_u32(&to, ".block_count", spec->layers);
@@ -274,7 +298,7 @@ random_model *random_model_write(const random_spec *spec, const char *path) {
   random_model *model = calloc(1, sizeof *model);
   uint8_t none[16] = {0};
   author of = {.model = model, .seed = spec->seed};
-  bool ternary = is_trits(spec->encoding.encoding);
+  bool ternary = is_trits(spec->encoding.encoding) && !spec->ternary_ends;
   const random_encoding *ends = ternary ? &plain : &spec->encoding;
   model->spec = *spec;
   ck_ok(tq_writer_create(path, 0, &of.writer, error));
@@ -310,8 +334,23 @@ static const float *layer_weights(const random_model *model, uint32_t layer, con
   return random_model_weights(model, role);
 }
 
+/* x as integers times a step of the largest magnitude / 127, in blocks that share the step; [columns] of *rounded. */
+static const double *naive_activations(const random_spec *spec, const double *x, size_t columns, double *rounded) {
+  if (spec->activations < TQ_ACTIVATIONS_INT8_TOKEN) return x;
+  size_t block = spec->activations == TQ_ACTIVATIONS_INT8_TOKEN ? columns : 32;
+  for (size_t begin = 0; begin < columns; begin += block) {
+    size_t end = begin + block < columns ? begin + block : columns;
+    double largest = 1e-5;
+    for (size_t i = begin; i < end; i++) largest = fmax(largest, fabs(x[i]));
+    for (size_t i = begin; i < end; i++) rounded[i] = nearbyint(x[i] * 127 / largest) * largest / 127;
+  }
+  return rounded;
+}
+
 static void naive_linear(const random_model *model, uint32_t layer, const char *name, const double *x, size_t columns,
                          double *y, size_t rows) {
+  double rounded[1024];
+  if (is_trits(model->spec.encoding.encoding)) x = naive_activations(&model->spec, x, columns, rounded);
   const float *weights = layer_weights(model, layer, name, "");
   const float *bias = layer_weights(model, layer, name, "_bias"), *scale = layer_weights(model, layer, name, "_scale");
   for (size_t r = 0; r < rows; r++) {
@@ -361,7 +400,7 @@ static void naive_layer(const random_model *model, uint32_t layer, size_t count,
   size_t dimension = spec->dimension, query = spec->heads * spec->head_dimension, ffn = spec->feed_forward;
   size_t key = spec->kv_heads * spec->head_dimension;
   size_t pairs = (spec->rope_dimensions ? spec->rope_dimensions : spec->head_dimension) / 2;
-  bool sub_norms = strcmp(spec->architecture, "bitnet") == 0;
+  bool sub_norms = has_sub_norms(spec), qk_norms = has_qk_norms(spec);
   double *keys = calloc(count * key, sizeof *keys), *values = calloc(count * key, sizeof *values);
   double *normed = calloc(dimension, sizeof *normed), *queries = calloc(query, sizeof *queries);
   double *attended = calloc(query, sizeof *attended), *gate = calloc(ffn, sizeof *gate), *up = calloc(ffn, sizeof *up);
@@ -372,6 +411,12 @@ static void naive_layer(const random_model *model, uint32_t layer, size_t count,
     naive_linear(model, layer, "q", normed, dimension, queries, query);
     naive_linear(model, layer, "k", normed, dimension, keys + t * key, key);
     naive_linear(model, layer, "v", normed, dimension, values + t * key, key);
+    for (size_t h = 0; qk_norms && h < spec->heads; h++)
+      naive_norm(queries + h * spec->head_dimension, layer_weights(model, layer, "q_norm", ""), spec->head_dimension,
+                 queries + h * spec->head_dimension);
+    for (size_t h = 0; qk_norms && h < spec->kv_heads; h++)
+      naive_norm(keys + t * key + h * spec->head_dimension, layer_weights(model, layer, "k_norm", ""),
+                 spec->head_dimension, keys + t * key + h * spec->head_dimension);
     for (size_t h = 0; h < spec->heads; h++)
       naive_rope(queries + h * spec->head_dimension, pairs, t, frequencies, magnitude);
     for (size_t h = 0; h < spec->kv_heads; h++)
@@ -383,7 +428,8 @@ static void naive_layer(const random_model *model, uint32_t layer, size_t count,
     naive_norm(x, layer_weights(model, layer, "ffn_norm", ""), dimension, normed);
     naive_linear(model, layer, "gate", normed, dimension, gate, ffn);
     naive_linear(model, layer, "up", normed, dimension, up, ffn);
-    for (size_t i = 0; i < ffn; i++) gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
+    for (size_t i = 0; i < ffn; i++)
+      gate[i] = up[i] * (squares_gate(spec) ? pow(fmax(gate[i], 0), 2) : gate[i] / (1 + exp(-gate[i])));
     if (sub_norms) naive_norm(gate, layer_weights(model, layer, "ffn_sub_norm", ""), ffn, gate);
     naive_linear(model, layer, "down", gate, ffn, added, dimension);
     for (size_t i = 0; i < dimension; i++) x[i] += added[i];
@@ -399,15 +445,17 @@ void random_model_logits(const random_model *model, const uint32_t *tokens, size
   const float *embedding = random_model_weights(model, "embedding");
   const float *head = spec->tied ? embedding : random_model_weights(model, "head");
   double *stream = calloc(count * dimension, sizeof *stream), *normed = calloc(dimension, sizeof *normed);
+  double rounded[1024];
   for (size_t i = 0; i < count * dimension; i++)
     stream[i] = (double)embedding[tokens[i / dimension] * dimension + i % dimension];
   for (uint32_t layer = 0; layer < spec->layers; layer++)
     naive_layer(model, layer, count, frequencies, magnitude, stream);
   for (size_t t = 0; t < count; t++) {
     naive_norm(stream + t * dimension, random_model_weights(model, "final_norm"), dimension, normed);
+    const double *input = spec->ternary_ends ? naive_activations(spec, normed, dimension, rounded) : normed;
     for (size_t v = 0; v < vocabulary; v++) {
       double sum = 0;
-      for (size_t i = 0; i < dimension; i++) sum += (double)head[v * dimension + i] * normed[i];
+      for (size_t i = 0; i < dimension; i++) sum += (double)head[v * dimension + i] * input[i];
       logits[t * vocabulary + v] = sum;
     }
   }

@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How the matrices of the layers are encoded; embedding and head too where the encoding is not ternary. */
+/* How the matrices of the layers are encoded; embedding and head too where the encoding is not ternary. The file's
+ * names of tensors are their roles. */
 typedef struct random_encoding {
   const char *name;
   uint32_t encoding;
@@ -20,8 +21,10 @@ typedef struct random_spec {
   uint32_t layers, dimension, feed_forward, heads, kv_heads, head_dimension, vocabulary, context;
   uint32_t rope_dimensions; /* 0: the head's */
   bool tied, biases, output_scales;
+  bool ternary_ends; /* embedding and head too are encoded as `encoding` says, where it is ternary */
   random_encoding encoding;
-  const char *rope_type; /* NULL: none */
+  tq_activations activations; /* what the naive model's ternary weights meet; 0: floats. It is not written */
+  const char *rope_type;      /* NULL: none */
   float rope_factor;
   bool rope_tensor; /* random factors as a tensor */
   uint64_t seed;
@@ -33,6 +36,10 @@ typedef struct random_spec {
   const char *leave_out_key, *replace_key; /* metadata; replaced by the string "no" */
   const char *add_u32_key;
   uint32_t add_u32_value;
+  /* Adds metadata of the test's own. */
+  void (*add_keys)(tq_metadata_builder *keys);
+  /* Changes what is written of F32 matrices, not what the naive model computes with. */
+  void (*fold)(const char *role, uint64_t rows, uint64_t columns, float *values);
 } random_spec;
 
 typedef struct random_tensor {

@@ -248,6 +248,19 @@ START_TEST(printable_text_is_cut_to_fit) {
 }
 END_TEST
 
+START_TEST(beginnings_and_ends_of_text) {
+  ck_assert(tq_begins_with("tq.rotation", "tq.") && tq_begins_with("tq.", "tq.") && tq_begins_with("", ""));
+  ck_assert(!tq_begins_with("tq", "tq.") && !tq_begins_with("a tq.", "tq."));
+  ck_assert(tq_ends_with("model.safetensors", ".safetensors") && tq_ends_with(".bin", ".bin") && tq_ends_with("a", ""));
+  ck_assert(!tq_ends_with("bin", ".bin") && !tq_ends_with("a.bin.gz", ".bin"));
+  char *exact = malloc(2); /* nothing is read behind it */
+  memcpy(exact, "tq", 2);
+  ck_assert(tq_bytes_begin_with(exact, 2, "tq") && tq_bytes_begin_with(exact, 2, ""));
+  ck_assert(!tq_bytes_begin_with(exact, 2, "tq.") && !tq_bytes_begin_with(exact, 0, "t"));
+  free(exact);
+}
+END_TEST
+
 /* ---- hashes ---- */
 
 /* The bytes that xxHash's own test vectors are taken over. */
@@ -483,6 +496,7 @@ static Suite *base_suite(void) {
       utf8_and_names_are_told_apart,
       utf8_is_not_read_past_its_end,
       printable_text_is_cut_to_fit,
+      beginnings_and_ends_of_text,
       xxh3_gives_the_published_values,
       sha256_gives_the_published_values,
       hash_algorithms_have_names,

@@ -19,7 +19,7 @@ static const struct {
   const char *header, *floor;
 } owners[] = {
     {"error", "base"},          {"encoding", "ternary"},    {"ternary", "ternary"}, {"metadata", "container"},
-    {"container", "container"}, {"tokenizer", "tokenizer"}, {"model", "model"},
+    {"container", "container"}, {"tokenizer", "tokenizer"}, {"chat", "tokenizer"},  {"model", "model"},
 };
 
 /* Calls that only lib/base makes: memory and files. */

@@ -215,9 +215,9 @@ static const struct {
   const char *pre, *normalizer;
   bool add_bos, add_eos, ignore_merges;
 } understood[] = {
-    {{.normalizer = "{\"type\":\"NFC\"}"}, "gpt-2", "nfc", false, false, false},
+    {{.normalizer = "{\"type\":\"NFC\"}"}, "mpt", "nfc", false, false, false},
     {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}"},
-     "gpt-2",
+     "mpt",
      "nfc",
      false,
      false,
@@ -294,7 +294,6 @@ static const struct {
      "pre-tokenizer pattern  is not understood"},
     {{.pre_tokenizer = SPLIT("x+y", "Isolated")}, "pre-tokenizer pattern x+y is not understood"},
     {{.pre_tokenizer = SPLIT(LLAMA3_REGEX, "MergedWithNext")}, "pre-tokenizer Split is not understood"},
-    {{.pre_tokenizer = SPLIT("a\\nb", "Isolated")}, "pre-tokenizer Split is not understood"},
     {{.post_processor = "{\"type\":\"RobertaProcessing\"}"}, "post-processor RobertaProcessing is not understood"},
     {{.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
                         "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]}"},

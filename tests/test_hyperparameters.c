@@ -1,4 +1,6 @@
 /* Hyperparameters from metadata, RoPE's factors, and the function digest. */
+#include "base/bytes.h"
+#include "base/hash.h"
 #include "model/function.h"
 #include "tests/support.h"
 
@@ -113,15 +115,16 @@ static bool same_function(const tq_hyperparameters *a, const tq_hyperparameters 
 
 START_TEST(function_digest_covers_the_function) {
   const tq_hyperparameters base = digested();
-  tq_hyperparameters changed[13];
-  for (size_t i = 0; i < 13; i++) changed[i] = base;
+  tq_hyperparameters changed[15];
+  for (size_t i = 0; i < 15; i++) changed[i] = base;
   changed[0].layers++, changed[1].dimension++, changed[2].feed_forward++, changed[3].heads++, changed[4].kv_heads = 8;
   changed[5].head_dimension++, changed[6].norm_epsilon = 1e-6f, changed[7].gate = TQ_GATE_SQUARED_RELU;
   changed[8].sub_norms = true, changed[9].rope_dimensions = 32, changed[10].rope_base = 20000;
   changed[11].rope_scaling = TQ_ROPE_LINEAR, changed[11].rope_factor = 2;
   changed[12].rope_scaling = TQ_ROPE_YARN, changed[12].rope_attention_factor = 1.5f, changed[12].rope_beta_fast = 32;
   changed[12].rope_beta_slow = 1;
-  for (size_t i = 0; i < 13; i++) ck_assert_msg(!same_function(&base, &changed[i]), "change %zu is not seen", i);
+  changed[13].qk_norms = true, changed[14].rotated = true;
+  for (size_t i = 0; i < 15; i++) ck_assert_msg(!same_function(&base, &changed[i]), "change %zu is not seen", i);
   tq_hyperparameters same = base;
   same.vocabulary = 5, same.context = 17, same.tied_head = true;
   snprintf(same.architecture, sizeof same.architecture, "other");
@@ -153,15 +156,95 @@ START_TEST(function_digest_is_stable) {
 }
 END_TEST
 
+/* What later models have stands behind what all have, and is not there otherwise. */
+START_TEST(later_properties_are_records_behind_the_others) {
+  static const char text[] = "layers,dimension,feed_forward,heads,kv_heads,head_dimension,norm,gate,sub_norms,streams,"
+                             "rope_dimensions,rope_base,rope_magnitude,rope_factors,qk_norms,rotation";
+  tq_hyperparameters sizes = digested();
+  uint8_t bytes[1024], digest[16];
+  const float one = 1;
+  size_t size = 0, before_last = 0, record = 0;
+  const uint32_t numbers[] = {2, 2048, 8192, 32, 32, 64, 0, 0, 0, 1, 64};
+  for (const char *name = text; *name; record++) {
+    size_t length = strcspn(name, ",");
+    if (record == 14) before_last = size;
+    memcpy(bytes + size, name, length);
+    bytes[size + length] = 0;
+    size += length + 1;
+    name += length + (name[length] == ',');
+    if (record == 6)
+      tq_store_f32(bytes + size, 1e-5f);
+    else if (record < 11)
+      tq_store_u32(bytes + size, numbers[record]);
+    else if (record == 11)
+      tq_store_f32(bytes + size, 10000);
+    else if (record == 12)
+      tq_store_f32(bytes + size, one);
+    else if (record == 13)
+      for (size_t i = 0; i < 32; i++) tq_store_f32(bytes + size + 4 * i, one);
+    else if (record == 14)
+      tq_store_u32(bytes + size, 1);
+    else
+      memset(bytes + size, 0xab, 16);
+    size += record == 13 ? 128 : record == 15 ? 16 : 4;
+  }
+  tq_hash expected;
+  tq_function_digest(&sizes, NULL, digest);
+  tq_hash_bytes(TQ_HASH_XXH3_128, bytes, before_last, &expected);
+  ck_assert_mem_eq(digest, expected.bytes, 16);
+  sizes.qk_norms = sizes.rotated = true;
+  memset(sizes.rotation_digest, 0xab, 16);
+  tq_function_digest(&sizes, NULL, digest);
+  tq_hash_bytes(TQ_HASH_XXH3_128, bytes, size, &expected);
+  ck_assert_mem_eq(digest, expected.bytes, 16);
+}
+END_TEST
+
+START_TEST(the_table_of_architectures_is_right) {
+  static const struct {
+    const char *name;
+    tq_gate gate;
+    bool sub_norms, qk_norms;
+  } rows[] = {{"llama", TQ_GATE_SILU, false, false},
+              {"bitnet", TQ_GATE_SILU, true, false},
+              {"bitnet-b1.58", TQ_GATE_SQUARED_RELU, true, false},
+              {"bitnet-25", TQ_GATE_SQUARED_RELU, true, false},
+              {"qwen2", TQ_GATE_SILU, false, false},
+              {"qwen3", TQ_GATE_SILU, false, true}};
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    static const char *const counts[] = {"block_count", "embedding_length", "feed_forward_length",
+                                         "attention.head_count", "context_length"};
+    tq_metadata_builder builder = {0};
+    tq_hyperparameters sizes;
+    char key[96];
+    add_string(&builder, "general.architecture", rows[i].name);
+    for (size_t k = 0; k < 5; k++) {
+      snprintf(key, sizeof key, "%s.%s", rows[i].name, counts[k]);
+      add_u32(&builder, key, 2);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", rows[i].name);
+    add_f32(&builder, key, 1e-6f);
+    snprintf(key, sizeof key, "%s.attention.key_length", rows[i].name);
+    add_u32(&builder, key, 128);
+    ck_ok(read_keys(&builder, &sizes, error));
+    ck_assert_str_eq(sizes.architecture, rows[i].name);
+    ck_assert(sizes.gate == rows[i].gate && sizes.sub_norms == rows[i].sub_norms && sizes.qk_norms == rows[i].qk_norms);
+    ck_assert(sizes.head_dimension == 128 && !sizes.rotated);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("hyperparameters");
   TCase *keys = tcase_create("keys"), *digest = tcase_create("digest");
   tcase_add_test(keys, llama3_factors_are_right);
   tcase_add_test(keys, defaults_are_those_of_gguf);
+  tcase_add_test(keys, the_table_of_architectures_is_right);
   tcase_add_test(keys, yarn_attention_factor_is_replaced_or_multiplied);
   tcase_add_test(digest, function_digest_covers_the_function);
   tcase_add_test(digest, factors_digest_alike_from_parameters_and_from_a_tensor);
   tcase_add_test(digest, function_digest_is_stable);
+  tcase_add_test(digest, later_properties_are_records_behind_the_others);
   suite_add_tcase(suite, keys);
   suite_add_tcase(suite, digest);
   return run_suite(suite);

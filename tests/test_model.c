@@ -161,6 +161,31 @@ START_TEST(every_encoding_and_architecture_is_right) {
 }
 END_TEST
 
+START_TEST(every_architecture_is_right) {
+  static const char *const names[] = {"llama", "bitnet", "bitnet-b1.58", "bitnet-25", "qwen2", "qwen3"};
+  random_spec spec = small();
+  spec.architecture = names[_i];
+  check_against_naive(&spec, NULL, 1);
+  spec.biases = strcmp(spec.architecture, "qwen2") == 0; /* on all seven, though published models have three */
+  spec.head_dimension = 16;                              /* more than dimension / heads */
+  spec.rope_dimensions = 12;
+  spec.kv_heads = 6;
+  check_against_naive(&spec, NULL, 1);
+}
+END_TEST
+
+/* What llama.cpp keeps beside the weights is the same model as the same scale inside them. */
+START_TEST(output_scales_multiply_ternary_weights) {
+  random_spec spec = small();
+  spec.encoding = encodings[6];
+  spec.output_scales = true;
+  check_against_naive(&spec, NULL, 1);
+  spec.biases = true;
+  spec.architecture = "bitnet-b1.58";
+  check_against_naive(&spec, NULL, 1);
+}
+END_TEST
+
 START_TEST(options_of_the_llama_family_are_right) {
   random_spec spec = small();
   spec.biases = true;
@@ -397,6 +422,13 @@ START_TEST(missing_and_misshapen_tensors_are_named) {
     snprintf(message, sizeof message, "tensor %s: its shape is ", roles[i]);
     ck_refused(&spec, message);
   }
+  random_spec qwen = small();
+  qwen.architecture = "qwen3";
+  qwen.leave_out = "layers.1.k_norm";
+  ck_refused(&qwen, "tensor layers.1.k_norm: is missing");
+  qwen.leave_out = NULL;
+  qwen.misshape = "layers.0.q_norm";
+  ck_refused(&qwen, "layers.0.q_norm: its shape is 11 where 10 is expected");
   random_spec spec = small();
   spec.misshape = "layers.1.k";
   ck_refused(&spec, "layers.1.k: its shape is 20 x 39 where 20 x 38 is expected");
@@ -431,6 +463,32 @@ START_TEST(what_is_not_understood_is_not_ignored) {
   spec.extra = "layers.0.rope_inverse_frequencies"; /* derived: nothing is lost without it */
   opened of = open_model(&spec, TQ_VERIFY_FULL);
   close_model(&of);
+}
+END_TEST
+
+static void add_latent(tq_metadata_builder *keys) { ck_ok(tq_metadata_add_bool(keys, "tq.latent", true, error)); }
+
+static void add_no_latent(tq_metadata_builder *keys) { ck_ok(tq_metadata_add_bool(keys, "tq.latent", false, error)); }
+
+static void add_latent_number(tq_metadata_builder *keys) { ck_ok(tq_metadata_add_u32(keys, "tq.latent", 0, error)); }
+
+START_TEST(latent_weights_are_refused) {
+  random_spec spec = small();
+  spec.add_keys = add_latent;
+  ck_refused(&spec, "its weights are latent: they must be quantized first");
+  spec.add_keys = add_latent_number;
+  ck_refused(&spec, "tq.latent is not a bool");
+  spec.add_keys = add_no_latent;
+  check_against_naive(&spec, NULL, 1);
+}
+END_TEST
+
+START_TEST(what_is_not_computed_is_refused_with_the_reason) {
+  random_spec spec = small();
+  spec.architecture = "qwen35";
+  ck_refused(&spec, "architecture qwen35 cannot be run: linear attention layers are not computed");
+  spec.architecture = "qwen35moe";
+  ck_refused(&spec, "architecture qwen35moe cannot be run: linear attention layers are not computed");
 }
 END_TEST
 
@@ -601,9 +659,11 @@ START_TEST(every_failing_allocation_is_reported) {
 }
 END_TEST
 
-/* AddressSanitizer ends the program at an absurd request unless told to fail it as the system would. */
+/* Sanitizers end the program at an absurd request unless told to fail it as the system would. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
 
 START_TEST(sessions_too_large_are_refused) {
   random_spec spec = small();
@@ -627,6 +687,8 @@ int main(void) {
   Suite *suite = suite_create("model");
   TCase *right = tcase_create("right"), *independent = tcase_create("independent"), *refused = tcase_create("refused");
   tcase_add_loop_test(right, every_encoding_and_architecture_is_right, 0, ENCODINGS);
+  tcase_add_loop_test(right, every_architecture_is_right, 0, 6);
+  tcase_add_test(right, output_scales_multiply_ternary_weights);
   tcase_add_test(right, options_of_the_llama_family_are_right);
   tcase_add_loop_test(right, rope_scaling_is_right, 0, 4);
   tcase_add_loop_test(independent, threads_and_batches_do_not_matter, 0, 2);
@@ -636,6 +698,8 @@ int main(void) {
   tcase_add_test(independent, truncation_takes_positions_back);
   tcase_add_test(refused, missing_and_misshapen_tensors_are_named);
   tcase_add_test(refused, what_is_not_understood_is_not_ignored);
+  tcase_add_test(refused, latent_weights_are_refused);
+  tcase_add_test(refused, what_is_not_computed_is_refused_with_the_reason);
   tcase_add_test(refused, bad_hyperparameters_are_named);
   tcase_add_test(refused, contradicting_hyperparameters_are_refused);
   tcase_add_test(refused, wrong_batches_are_refused_and_change_nothing);

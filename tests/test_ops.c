@@ -160,8 +160,9 @@ static void check_linear(const tq_linear *linear, const float *weights, size_t c
   float *x = random_floats(count * columns, 1, 9), *y = malloc(count * rows * sizeof *y);
   float *scratch = malloc(tq_row_scratch(columns) * sizeof *scratch);
   size_t middle = rows / 3;
-  tq_op_linear(kernels(), linear, middle, rows, x, count, y, scratch);
-  tq_op_linear(kernels(), linear, 0, middle, x, count, y, scratch);
+  const tq_input input = {.plain = x};
+  tq_op_linear(kernels(), linear, middle, rows, &input, count, y, scratch);
+  tq_op_linear(kernels(), linear, 0, middle, &input, count, y, scratch);
   for (size_t t = 0; t < count; t++) {
     for (size_t r = 0; r < rows; r++) {
       double sum = 0;
@@ -195,6 +196,32 @@ START_TEST(linear_is_right_for_ternary_codes) {
   }
   free(weights);
   free(bias);
+}
+END_TEST
+
+/* A scale inside the weights, or beside weights whose own scale is 1: the same but for the last bits. */
+START_TEST(scales_may_stand_beside_the_weights) {
+  size_t columns = sizes[_i];
+  float *weights = malloc(5 * columns * sizeof *weights), *x = random_floats(columns, 1, 9);
+  float *scratch = malloc(tq_row_scratch(columns) * sizeof *scratch), inside[5], beside[5];
+  const tq_input input = {.plain = x};
+  uint8_t scale[4];
+  tq_linear linear = {.weights = ternary_matrix(TQ_TERNARY_BASE3, 5, columns, TQ_PER_TENSOR, weights),
+                      .output_scale = 1};
+  const uint8_t *own = linear.weights.scales;
+  linear.weights.scales = scale;
+  tq_store_f32(scale, 0.0173f);
+  tq_op_linear(kernels(), &linear, 0, 5, &input, 1, inside, scratch);
+  tq_store_f32(scale, 1);
+  linear.output_scale = 0.0173f;
+  tq_op_linear(kernels(), &linear, 0, 5, &input, 1, beside, scratch);
+  for (size_t r = 0; r < 5; r++)
+    ck_near((double)beside[r], (double)inside[r], 1e-7 * 0.0173 * sqrt((double)columns) * 4);
+  free((void *)(uintptr_t)linear.weights.values);
+  free((void *)(uintptr_t)own);
+  free(weights);
+  free(x);
+  free(scratch);
 }
 END_TEST
 
@@ -352,6 +379,7 @@ int main(void) {
   tcase_add_test(kernel, exp_has_the_right_ends);
   tcase_add_test(kernel, unknown_kernels_are_refused);
   tcase_add_loop_test(op, linear_is_right_for_ternary_codes, 0, SIZES);
+  tcase_add_loop_test(op, scales_may_stand_beside_the_weights, 0, SIZES);
   tcase_add_loop_test(op, linear_and_embedding_are_right_for_floats, 0, SIZES);
   tcase_add_loop_test(op, norm_is_right, 0, SIZES);
   tcase_add_test(op, norm_of_zeros_is_zero);

@@ -241,6 +241,102 @@ START_TEST(zero_trits_are_plus_zero) {
 }
 END_TEST
 
+/* Also those of trits that are not zero: the sign of a zero says nothing, and no form that has no -0 could keep it. */
+START_TEST(zero_products_are_plus_zero) {
+  static const float zeros[] = {0.0f, -0.0f}, infinities[] = {INFINITY, -INFINITY};
+  static const int8_t trits[4] = {-1, 0, 1, 2};
+  for (size_t i = 0; i < 2; i++) {
+    uint8_t table[4];
+    float values[4], expected[4] = {0};
+    tq_store_f32(table, zeros[i]);
+    tq_trits_scale(trits, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, table, values);
+    ck_assert_mem_eq(values, expected, sizeof expected);
+    tq_store_f32(table, infinities[i]);
+    tq_trits_scale(trits, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_INVERTED, table, values);
+    ck_assert_mem_eq(values, expected, sizeof expected);
+  }
+}
+END_TEST
+
+/* Stores and loads again; the bytes behind the scale stay. */
+static bool stores(uint32_t encoding, uint32_t direction, float scale) {
+  uint8_t bytes[5] = {0xee, 0xee, 0xee, 0xee, 0xee};
+  if (!tq_scale_store(encoding, direction, scale, bytes)) {
+    for (size_t i = 0; i < sizeof bytes; i++) expect(bytes[i] == 0xee);
+    return false;
+  }
+  float back = tq_scale_load(encoding, direction, bytes, 0);
+  expect(memcmp(&back, &scale, sizeof back) == 0);
+  for (size_t i = encoding == TQ_F32 ? 4 : 2; i < sizeof bytes; i++) expect(bytes[i] == 0xee);
+  return true;
+}
+
+/* Whatever a scale of a small type says, that type can say again. */
+START_TEST(every_small_scale_is_stored) {
+  static const uint32_t small[] = {TQ_F16, TQ_BF16};
+  for (uint32_t bits = 0; bits < 65536; bits++) {
+    uint8_t bytes[2];
+    tq_store_u16(bytes, (uint16_t)bits);
+    for (size_t e = 0; e < 2; e++) {
+      for (uint32_t direction = TQ_DIRECT; direction <= TQ_INVERTED; direction++) {
+        float scale = tq_scale_load(small[e], direction, bytes, 0);
+        expect(stores(small[e], direction, scale) == (isfinite(scale) != 0));
+        expect(stores(TQ_F32, direction, scale) == (isfinite(scale) != 0));
+      }
+    }
+  }
+}
+END_TEST
+
+static float neighbour(float value, int steps) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  bits += (uint32_t)steps;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/* Inverted F32: what some number says is stored, and what is not stored no number near the reciprocal says. */
+START_TEST(inverted_scales_are_found_or_not_there) {
+  uint64_t state = 17;
+  unsigned found = 0, lost = 0;
+  for (unsigned i = 0; i < 400000; i++) {
+    float number = ldexpf(1 + fabsf(random_float(&state)), (int)(random_u64(&state) % 250) - 125);
+    expect(stores(TQ_F32, TQ_INVERTED, 1.0f / number));
+    if (stores(TQ_F32, TQ_INVERTED, number)) {
+      found++;
+      continue;
+    }
+    lost++;
+    for (int step = -8; step <= 8; step++) expect(1.0f / neighbour(1.0f / number, step) != number);
+  }
+  expect(found > 100000 && lost > 10000);
+}
+END_TEST
+
+START_TEST(scales_that_cannot_be_stored) {
+  static const float none[] = {NAN, INFINITY, -INFINITY};
+  for (size_t e = 0; e < 3; e++) {
+    for (size_t i = 0; i < 3; i++) {
+      expect(!stores(scale_encodings[e], TQ_DIRECT, none[i]));
+      expect(!stores(scale_encodings[e], TQ_INVERTED, none[i]));
+    }
+    expect(stores(scale_encodings[e], TQ_DIRECT, -0.0f));
+    expect(stores(scale_encodings[e], TQ_INVERTED, -0.0f));
+    expect(stores(scale_encodings[e], TQ_INVERTED, -0.25f));
+  }
+  expect(stores(TQ_F32, TQ_INVERTED, 0x1p-128f)); /* its reciprocal is infinite, and yet there is a number */
+  expect(stores(TQ_F32, TQ_INVERTED, -0x1p-128f));
+  expect(!stores(TQ_F32, TQ_INVERTED, 0x1p-129f));
+  expect(stores(TQ_F32, TQ_DIRECT, 0.1f));
+  expect(!stores(TQ_F16, TQ_DIRECT, 0.1f));
+  expect(!stores(TQ_BF16, TQ_DIRECT, 0.1f));
+  expect(!stores(TQ_F16, TQ_DIRECT, 1e-30f));
+  expect(!stores(TQ_F16, TQ_DIRECT, 65536.0f));
+  expect(!stores(TQ_F16, TQ_INVERTED, 3.0f));
+}
+END_TEST
+
 START_TEST(counts_of_scales_that_make_no_sense) {
   ck_assert_uint_eq(tq_scale_count(TQ_PER_GROUP, 0, 4, 64), 0);
   ck_assert_uint_eq(tq_scale_count(77, 32, 4, 64), 0);
@@ -388,27 +484,6 @@ START_TEST(the_table_of_encodings) {
 }
 END_TEST
 
-START_TEST(q8_0_blocks) {
-  const tq_block_type *type = tq_block_type_find("Q8_0");
-  ck_assert_ptr_nonnull(type);
-  ck_assert_uint_eq(type->block_elements, 32);
-  ck_assert_uint_eq(type->block_bytes, 34);
-  uint8_t blocks[68];
-  float values[64];
-  for (size_t b = 0; b < 2; b++) {
-    tq_store_u16(blocks + 34 * b, b ? 0xb800 : 0x2e66); /* -0.5, and one that is no power of two */
-    for (size_t i = 0; i < 32; i++) blocks[34 * b + 2 + i] = (uint8_t)(i * 8 - 128);
-  }
-  type->decode(blocks, 2, values);
-  for (size_t i = 0; i < 64; i++) {
-    float expected = (float)((int)(i % 32) * 8 - 128) * (i < 32 ? tq_f16_to_f32(0x2e66) : -0.5f);
-    ck_assert(values[i] == expected);
-  }
-  ck_assert_ptr_null(tq_block_type_find("Q8_1"));
-  ck_assert_ptr_null(tq_block_type_find(""));
-}
-END_TEST
-
 /* ---- content hash ---- */
 
 static void one_shot_digest(const uint64_t *shape, uint32_t dimensions, const float *values, size_t count,
@@ -490,6 +565,10 @@ int main(void) {
   tcase_set_timeout(scales, 60);
   tcase_add_test(scales, scales_of_every_granularity);
   tcase_add_test(scales, zero_trits_are_plus_zero);
+  tcase_add_test(scales, zero_products_are_plus_zero);
+  tcase_add_test(scales, every_small_scale_is_stored);
+  tcase_add_test(scales, inverted_scales_are_found_or_not_there);
+  tcase_add_test(scales, scales_that_cannot_be_stored);
   tcase_add_test(scales, counts_of_scales_that_make_no_sense);
   suite_add_tcase(suite, scales);
   TCase *formats = tcase_create("number formats");
@@ -500,7 +579,6 @@ int main(void) {
   tcase_add_test(formats, brain_floats_round_to_even);
   tcase_add_test(formats, numbers_of_every_encoding);
   tcase_add_test(formats, the_table_of_encodings);
-  tcase_add_test(formats, q8_0_blocks);
   suite_add_tcase(suite, formats);
   TCase *hashes = tcase_create("content hash");
   tcase_add_test(hashes, content_hash_is_that_of_the_bytes);

@@ -262,6 +262,26 @@ START_TEST(keys_in_the_converters_order) {
 }
 END_TEST
 
+/* Merges that make every token there is make no difference to words that are taken whole. */
+START_TEST(ignored_merges_that_make_no_difference) {
+  owned vocabulary;
+  opened with;
+  tq_metadata_builder builder = {0};
+  letter_vocabulary(&vocabulary);
+  vocabulary.vocabulary.ignore_merges = true;
+  open_owned(&with, &vocabulary);
+  ck_ok(tq_vocabulary_to_metadata(with.tokenizer, &builder, error));
+  tq_metadata_builder_free(&builder);
+  close_opened(&with);
+  vocabulary.vocabulary.ignore_merges = false;
+  vocabulary.vocabulary.pre = "falcon3"; /* implies that they are */
+  open_owned(&with, &vocabulary);
+  ck_ok(tq_vocabulary_to_metadata(with.tokenizer, &builder, error));
+  tq_metadata_builder_free(&builder);
+  close_opened(&with);
+}
+END_TEST
+
 static void ck_gguf_refuses(const owned *vocabulary, const char *part) {
   opened with;
   tq_metadata_builder builder = {0};
@@ -274,7 +294,8 @@ static void ck_gguf_refuses(const owned *vocabulary, const char *part) {
 START_TEST(what_gguf_cannot_hold) {
   owned vocabulary;
   letter_vocabulary(&vocabulary);
-  vocabulary.vocabulary.ignore_merges = true;
+  vocabulary.vocabulary.ignore_merges = true; /* no merge makes " a", so that this makes a difference */
+  vocabulary.vocabulary.merge_count = 3;
   ck_gguf_refuses(&vocabulary, "ignore_merges");
   letter_vocabulary(&vocabulary);
   vocabulary.vocabulary.normalizer = "nfc";
@@ -662,6 +683,7 @@ int main(void) {
   tcase_add_test(tests, what_is_not_understood_is_said);
   tcase_add_test(tests, contradicting_keys);
   tcase_add_test(tests, keys_in_the_converters_order);
+  tcase_add_test(tests, ignored_merges_that_make_no_difference);
   tcase_add_test(tests, what_gguf_cannot_hold);
   tcase_add_test(tests, model_is_read);
   tcase_add_test(tests, models_that_are_refused);

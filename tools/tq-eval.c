@@ -1,6 +1,7 @@
 /* tq-eval: measures how well a model does. */
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/json.h"
 #include "ops/ops.h"
 #include "tools/load.h"
 #include "tools/tool.h"
@@ -18,6 +19,9 @@ static const char usage[] = "Usage: tq-eval perplexity MODEL -f FILE [OPTION]...
                             "  -f, --file FILE      the text (-: standard input)\n"
                             "  -c, --context N      tokens in a chunk (what the model was trained for, at most 512)\n"
                             "  -t, --threads N      threads (one per processor)\n"
+                            "      --activations KIND\n"
+                            "                       what ternary weights meet: float, int8-token or int8-block\n"
+                            "                       (what the file records)\n"
                             "      --json           prints the result as JSON\n"
                             "      --help, --version\n"
                             "\n"
@@ -31,20 +35,19 @@ enum { LEAST_CONTEXT = 4, DEFAULT_CONTEXT = 512, MOST_BATCH = 512, MOST_LOGITS =
 typedef struct arguments {
   const char *model, *file;
   uint64_t context, threads;
+  tq_activations activations;
   bool json;
 } arguments;
 
 /* ---- arguments ---- */
 
-enum { OPTION_JSON = 256, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_ACTIVATIONS = 256, OPTION_JSON, OPTION_HELP, OPTION_VERSION };
 
-static const struct option options[] = {{"file", required_argument, NULL, 'f'},
-                                        {"context", required_argument, NULL, 'c'},
-                                        {"threads", required_argument, NULL, 't'},
-                                        {"json", no_argument, NULL, OPTION_JSON},
-                                        {"help", no_argument, NULL, OPTION_HELP},
-                                        {"version", no_argument, NULL, OPTION_VERSION},
-                                        {0}};
+static const struct option options[] = {
+    {"file", required_argument, NULL, 'f'},         {"context", required_argument, NULL, 'c'},
+    {"threads", required_argument, NULL, 't'},      {"activations", required_argument, NULL, OPTION_ACTIVATIONS},
+    {"json", no_argument, NULL, OPTION_JSON},       {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION}, {0}};
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_option(int option, arguments *given) {
@@ -58,6 +61,9 @@ static int parse_option(int option, arguments *given) {
     if (tool_parse_u64(optarg, 1, tool_most_threads(), &given->threads)) return -1;
     return tool_usage("-t takes a whole number from 1 to %llu, not '%s'", (unsigned long long)tool_most_threads(),
                       optarg);
+  case OPTION_ACTIVATIONS:
+    if (tq_activations_by_name(optarg, &given->activations)) return -1;
+    return tool_usage("--activations takes float, int8-token or int8-block, not '%s'", optarg);
   case OPTION_JSON:
     return given->json = true, -1;
   case OPTION_HELP:
@@ -158,8 +164,6 @@ static tq_status evaluate_chunks(evaluation *of, tq_error *error) {
 }
 
 /* JSON has no other numbers than finite ones. */
-static json_t *real_value(double number) { return isfinite(number) ? json_real(number) : json_null(); }
-
 static void print_result(const evaluation *of) {
   if (!of->given->json) {
     printf("PPL = %.4f +/- %.4f (%zu chunks of %u tokens, %zu predictions)\n", perplexity(of), uncertainty(of),
@@ -167,9 +171,10 @@ static void print_result(const evaluation *of) {
     return;
   }
   json_t *result =
-      json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "perplexity", real_value(perplexity(of)), "error",
-                real_value(uncertainty(of)), "chunks", (json_int_t)of->chunks, "context", (json_int_t)of->context,
-                "predictions", (json_int_t)of->scored, "tokens", (json_int_t)of->token_count);
+      json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:s}", "perplexity", tq_json_real(perplexity(of)), "error",
+                tq_json_real(uncertainty(of)), "chunks", (json_int_t)of->chunks, "context", (json_int_t)of->context,
+                "predictions", (json_int_t)of->scored, "tokens", (json_int_t)of->token_count, "activations",
+                tq_activations_name(tq_session_activations(of->session)));
   json_dumpf(result, stdout, JSON_INDENT(2));
   putchar('\n');
   json_decref(result);
@@ -199,7 +204,10 @@ static tq_status start(evaluation *of, const tq_model *model, tq_error *error) {
   of->positions = tq_allocate(of->batch, sizeof *of->positions, error);
   of->wanted = tq_allocate(of->batch, sizeof *of->wanted, error);
   if (!of->positions || !of->wanted) return TQ_ERROR_SYSTEM;
-  tq_session_options wanted = {.context = of->context, .batch = of->batch, .threads = (uint32_t)of->given->threads};
+  tq_session_options wanted = {.context = of->context,
+                               .batch = of->batch,
+                               .threads = (uint32_t)of->given->threads,
+                               .activations = of->given->activations};
   return tq_session_create(model, &wanted, &of->session, error);
 }
 

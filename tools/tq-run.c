@@ -4,10 +4,12 @@
 #include "base/text.h"
 #include "tools/load.h"
 #include "tools/tool.h"
+#include "tq/chat.h"
 #include "tq/model.h"
 
 #include <getopt.h>
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,10 +28,13 @@ static const char usage[] = "Usage: tq-run MODEL (-p TEXT | -f FILE) [OPTION]...
                             "      --repeat-penalty R  makes the last 64 tokens less likely (1: no)\n"
                             "      --seed S            of the random numbers (another every time)\n"
                             "      --stop TEXT         ends before this text; may be given several times\n"
+                            "      --chat              the text is a message, written by the model's template\n"
+                            "      --system TEXT       with --chat: instructions that come before it\n"
+                            "      --chat-template T   with --chat: plain, chatml, llama3, ... (the model's)\n"
+                            "      --activations A     float, int8-token or int8-block (the model's)\n"
                             "      --ids               prints token ids instead of text\n"
                             "      --echo              prints the prompt first\n"
-                            "      --tokenize          prints the ids of the whole text and ends; a .tq with\n"
-                            "                          only a vocabulary will do\n"
+                            "      --tokenize          prints the text's ids and ends; a vocabulary will do\n"
                             "      --no-bos            with --tokenize: no tokens to begin and end the text\n"
                             "      --help, --version\n"
                             "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
@@ -40,8 +45,11 @@ typedef struct arguments {
   const char *model, *prompt, *file;
   uint64_t predict, context, threads;
   tq_sampler_options sampling;
-  bool seeded, ids, echo, tokenize, no_bos;
-  const char *stops[MOST_STOPS];
+  bool seeded, ids, echo, tokenize, no_bos, chat;
+  const char *system;
+  const tq_chat_template *chat_template; /* NULL: the model's */
+  tq_activations activations;
+  const char *stops[MOST_STOPS + 1]; /* the last is the chat template's */
   size_t stop_count;
 } arguments;
 
@@ -61,10 +69,14 @@ enum {
   OPTION_REPEAT_PENALTY,
   OPTION_SEED,
   OPTION_STOP,
+  OPTION_SYSTEM,
+  OPTION_CHAT_TEMPLATE,
+  OPTION_ACTIVATIONS,
   OPTION_IDS,
   OPTION_ECHO,
   OPTION_TOKENIZE,
   OPTION_NO_BOS,
+  OPTION_CHAT,
   OPTION_HELP,
   OPTION_VERSION
 };
@@ -82,6 +94,10 @@ static const struct option options[] = {
     {"repeat-penalty", required_argument, NULL, OPTION_REPEAT_PENALTY},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"stop", required_argument, NULL, OPTION_STOP},
+    {"chat", no_argument, NULL, OPTION_CHAT},
+    {"system", required_argument, NULL, OPTION_SYSTEM},
+    {"chat-template", required_argument, NULL, OPTION_CHAT_TEMPLATE},
+    {"activations", required_argument, NULL, OPTION_ACTIVATIONS},
     {"ids", no_argument, NULL, OPTION_IDS},
     {"echo", no_argument, NULL, OPTION_ECHO},
     {"tokenize", no_argument, NULL, OPTION_TOKENIZE},
@@ -113,11 +129,37 @@ static int parse_stop(arguments *given) {
   return -1;
 }
 
+enum { TEMPLATE_NAMES_SIZE = 256 };
+
+/* The names of the chat templates as a list; one that does not fit is left out. */
+static void list_templates(char names[TEMPLATE_NAMES_SIZE]) {
+  size_t size = 0;
+  names[0] = 0;
+  for (size_t i = 0; tq_chat_template_name(i); i++) {
+    const char *name = tq_chat_template_name(i), *comma = i ? ", " : "";
+    if (size + strlen(comma) + strlen(name) >= TEMPLATE_NAMES_SIZE) continue;
+    size += (size_t)snprintf(names + size, TEMPLATE_NAMES_SIZE - size, "%s%s", comma, name);
+  }
+}
+
+static int parse_chat_template(arguments *given) {
+  char names[TEMPLATE_NAMES_SIZE];
+  given->chat_template = tq_chat_template_by_name(optarg);
+  if (given->chat_template) return -1;
+  list_templates(names);
+  return tool_usage("--chat-template takes one of %s, not '%s'", names, optarg);
+}
+
+static int parse_activations(arguments *given) {
+  if (tq_activations_by_name(optarg, &given->activations)) return -1;
+  return tool_usage("--activations takes float, int8-token or int8-block, not '%s'", optarg);
+}
+
 static int parse_flag(int option, arguments *given) {
-  bool *const flags[] = {&given->ids, &given->echo, &given->tokenize, &given->no_bos};
+  bool *const flags[] = {&given->ids, &given->echo, &given->tokenize, &given->no_bos, &given->chat};
   if (option == OPTION_HELP) return fputs(usage, stdout), TQ_OK;
   if (option == OPTION_VERSION) return tool_version();
-  if (option < OPTION_IDS || option > OPTION_NO_BOS) return tool_usage("see the options");
+  if (option < OPTION_IDS || option > OPTION_CHAT) return tool_usage("see the options");
   *flags[option - OPTION_IDS] = true;
   return -1;
 }
@@ -153,6 +195,12 @@ static int parse_option(int option, arguments *given) {
     return parse_whole("--seed", 0, UINT64_MAX, &given->sampling.seed);
   case OPTION_STOP:
     return parse_stop(given);
+  case OPTION_SYSTEM:
+    return given->system = optarg, -1;
+  case OPTION_CHAT_TEMPLATE:
+    return parse_chat_template(given);
+  case OPTION_ACTIVATIONS:
+    return parse_activations(given);
   default:
     return parse_flag(option, given);
   }
@@ -167,6 +215,8 @@ static int parse_arguments(int count, char **values, arguments *given) {
   given->model = values[optind];
   if (given->prompt && given->file) return tool_usage("-p and -f cannot be given together");
   if (given->no_bos && !given->tokenize) return tool_usage("--no-bos goes with --tokenize");
+  if (given->system && !given->chat) return tool_usage("--system goes with --chat");
+  if (given->chat_template && !given->chat) return tool_usage("--chat-template goes with --chat");
   return -1;
 }
 
@@ -261,6 +311,69 @@ static tq_status put_token(stream *out, const tq_tokenizer *tokenizer, uint32_t 
   return !status && out->given->ids && !out->stopped ? print_ids(out, &token, 1, error) : status;
 }
 
+/* ---- prompts ---- */
+
+/* What is put before the model. */
+typedef struct prompt {
+  tq_chat_text chat; /* a rendered conversation, or empty */
+  const char *text;  /* as it is printed */
+  size_t size;
+  uint32_t *ids;
+  size_t count;
+} prompt;
+
+static void prompt_free(prompt *of) {
+  tq_chat_text_release(&of->chat);
+  tq_release(of->ids);
+}
+
+static tq_string special_text(const tq_tokenizer *tokenizer, tq_special_token which) {
+  int64_t id = tq_tokenizer_special(tokenizer, which);
+  if (id < 0) return (tq_string){0};
+  return tq_tokenizer_token(tokenizer, (uint32_t)id, NULL, NULL);
+}
+
+/* Of a model whose template is not known, an error that says what to do. */
+static tq_status choose_template(const arguments *given, const tq_tokenizer *tokenizer, const tq_chat_template **row,
+                                 tq_error *error) {
+  tq_error reason;
+  char names[TEMPLATE_NAMES_SIZE];
+  *row = given->chat_template;
+  if (*row || tq_chat_template_of(tokenizer, row, &reason) == TQ_OK) return TQ_OK;
+  list_templates(names);
+  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s; --chat-template takes one of %s", given->model, reason.message,
+                 names);
+}
+
+static tq_status render(const arguments *given, const tq_tokenizer *tokenizer, const tq_chat_template *row,
+                        tq_string text, prompt *to, tq_error *error) {
+  const char *system = given->system ? given->system : "";
+  const tq_chat_message messages[] = {{TQ_CHAT_SYSTEM, {system, strlen(system)}}, {TQ_CHAT_USER, text}};
+  size_t skipped = given->system ? 0 : 1;
+  tq_status status = tq_chat_render(row, messages + skipped, 2 - skipped, true, special_text(tokenizer, TQ_SPECIAL_BOS),
+                                    special_text(tokenizer, TQ_SPECIAL_EOS), &to->chat, error);
+  to->text = to->chat.text;
+  to->size = to->chat.size;
+  return status;
+}
+
+/* Text as it is, or as the message of a conversation; freed by prompt_free, whatever is returned. `turn_end` gets the
+ * text that ends the reply. */
+static tq_status make_prompt(const arguments *given, const tq_tokenizer *tokenizer, tq_string text, prompt *to,
+                             const char **turn_end, tq_error *error) {
+  unsigned flags = given->no_bos ? 0u : (unsigned)TQ_ENCODE_SPECIAL;
+  const tq_chat_template *row;
+  *to = (prompt){.text = text.data, .size = text.size};
+  *turn_end = "";
+  if (!given->chat)
+    return tq_tokenizer_encode(tokenizer, text.data, text.size, flags | TQ_ENCODE_CONTROL, &to->ids, &to->count, error);
+  tq_status status = choose_template(given, tokenizer, &row, error);
+  if (!status) status = render(given, tokenizer, row, text, to, error);
+  if (status) return status;
+  *turn_end = tq_chat_template_end_of_turn(row);
+  return tq_chat_encode(tokenizer, &to->chat, flags, &to->ids, &to->count, error);
+}
+
 /* ---- running ---- */
 
 typedef struct run {
@@ -268,8 +381,8 @@ typedef struct run {
   const tq_tokenizer *tokenizer;
   tq_session *session;
   tq_sampler *sampler;
-  const uint32_t *prompt;
-  size_t prompt_count;
+  const prompt *prompt;
+  uint32_t vocabulary; /* of the logits */
   uint32_t limit;      /* of positions */
   uint32_t position;   /* of the next token */
   const float *logits; /* of the last token */
@@ -278,20 +391,31 @@ typedef struct run {
   double loaded, prompted;
 } run;
 
+/* Numbers that are none come of scales that are none, and would be taken for a text that ends at once. */
+static tq_status check_logits(const run *of, tq_error *error) {
+  for (uint32_t i = 0; i < of->vocabulary; i++) {
+    if (isnan(of->logits[i]))
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: what the model computes at position %u is not a number",
+                     of->given->model, of->position - 1);
+  }
+  return TQ_OK;
+}
+
 static tq_status feed(run *of, const uint32_t *tokens, size_t count, tq_error *error) {
   uint32_t positions[BATCH];
   for (size_t i = 0; i < count; i++) positions[i] = of->position++;
   tq_batch batch = {.count = count, .tokens = tokens, .positions = positions};
-  return tq_forward(of->session, &batch, &of->logits, error);
+  tq_status status = tq_forward(of->session, &batch, &of->logits, error);
+  return status ? status : check_logits(of, error);
 }
 
 static tq_status feed_prompt(run *of, tq_error *error) {
   tq_status status = TQ_OK;
-  for (size_t i = 0; !status && i < of->prompt_count; i += BATCH) {
-    size_t count = of->prompt_count - i < BATCH ? of->prompt_count - i : BATCH;
-    status = feed(of, of->prompt + i, count, error);
+  for (size_t i = 0; !status && i < of->prompt->count; i += BATCH) {
+    size_t count = of->prompt->count - i < BATCH ? of->prompt->count - i : BATCH;
+    status = feed(of, of->prompt->ids + i, count, error);
   }
-  for (size_t i = 0; i < of->prompt_count; i++) tq_sampler_accept(of->sampler, of->prompt[i]);
+  for (size_t i = 0; i < of->prompt->count; i++) tq_sampler_accept(of->sampler, of->prompt->ids[i]);
   return status;
 }
 
@@ -313,16 +437,17 @@ static tq_status generate(run *of, stream *out, tq_error *error) {
 
 static double rate(size_t count, double time) { return time > 0 ? (double)count / time : 0; }
 
-static tq_status print_prompt(const run *of, stream *out, const char *text, size_t size, tq_error *error) {
-  if (of->given->ids) return print_ids(out, of->prompt, of->prompt_count, error);
-  fwrite(text, 1, size, stdout);
+static tq_status print_prompt(const run *of, stream *out, tq_error *error) {
+  if (of->given->ids) return print_ids(out, of->prompt->ids, of->prompt->count, error);
+  fwrite(of->prompt->text, 1, of->prompt->size, stdout);
   return tool_flush(error);
 }
 
-static tq_status run_model(run *of, const char *text, size_t text_size, tq_error *error) {
-  bool starts_text = text_size == 0 && tq_tokenizer_adds_space_prefix(of->tokenizer);
-  stream out = {.given = of->given, .skip_space = starts_text && !of->given->ids};
-  tq_status status = of->given->echo ? print_prompt(of, &out, text, text_size, error) : TQ_OK;
+static tq_status run_model(run *of, tq_error *error) {
+  bool starts_text = of->prompt->size == 0 || of->given->chat;
+  bool skip_space = starts_text && tq_tokenizer_adds_space_prefix(of->tokenizer);
+  stream out = {.given = of->given, .skip_space = skip_space && !of->given->ids};
+  tq_status status = of->given->echo ? print_prompt(of, &out, error) : TQ_OK;
   if (!status) status = feed_prompt(of, error);
   of->prompted = seconds();
   if (!status) status = generate(of, &out, error);
@@ -336,8 +461,8 @@ static tq_status run_model(run *of, const char *text, size_t text_size, tq_error
   /* The text ends without a line break, and both streams may go to one place. */
   if (!line_ended) fputc('\n', stderr);
   if (of->full) fprintf(stderr, "tq-run: the context of %u tokens is full\n", of->limit);
-  fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens, %.1f t/s\n", of->prompt_count,
-          rate(of->prompt_count, of->prompted - of->loaded), of->generated, rate(of->generated, end - of->prompted));
+  fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens, %.1f t/s\n", of->prompt->count,
+          rate(of->prompt->count, of->prompted - of->loaded), of->generated, rate(of->generated, end - of->prompted));
   return TQ_OK;
 }
 
@@ -351,16 +476,18 @@ static uint32_t speakable(const run *of, const tq_hyperparameters *sizes) {
 static tq_status start_session(run *of, const tq_model *model, double start, tq_error *error) {
   const tq_hyperparameters *sizes = tq_model_hyperparameters(model);
   const arguments *given = of->given;
+  of->vocabulary = sizes->vocabulary;
   of->limit = given->context ? (uint32_t)given->context : sizes->context;
   if (of->limit > sizes->context)
     fprintf(stderr, "tq-run: warning: the model was trained for a context of %u\n", sizes->context);
-  if (of->prompt_count > of->limit)
-    return tq_fail(error, TQ_ERROR_USAGE, "the prompt's %zu tokens do not fit the context of %u", of->prompt_count,
+  if (of->prompt->count > of->limit)
+    return tq_fail(error, TQ_ERROR_USAGE, "the prompt's %zu tokens do not fit the context of %u", of->prompt->count,
                    of->limit);
-  uint64_t needed = of->prompt_count + given->predict;
+  uint64_t needed = of->prompt->count + given->predict;
   tq_session_options wanted = {.context = needed < of->limit ? (uint32_t)needed : of->limit,
-                               .batch = of->prompt_count < BATCH ? (uint32_t)of->prompt_count : BATCH,
-                               .threads = (uint32_t)given->threads};
+                               .batch = of->prompt->count < BATCH ? (uint32_t)of->prompt->count : BATCH,
+                               .threads = (uint32_t)given->threads,
+                               .activations = given->activations};
   tq_status status = tq_session_create(model, &wanted, &of->session, error);
   if (!status) status = tq_sampler_create(&given->sampling, speakable(of, sizes), &of->sampler, error);
   of->loaded = seconds();
@@ -371,54 +498,57 @@ static tq_status start_session(run *of, const tq_model *model, double start, tq_
   return TQ_OK;
 }
 
-static tq_status run_with_model(run *of, const tq_model *model, const char *text, size_t size, double start,
-                                tq_error *error) {
-  uint32_t *ids = NULL;
-  of->tokenizer = tq_model_tokenizer(model);
-  if (!of->tokenizer) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", of->given->model);
-  tq_status status = tq_tokenizer_encode(of->tokenizer, text, size, TQ_ENCODE_SPECIAL | TQ_ENCODE_CONTROL, &ids,
-                                         &of->prompt_count, error);
-  if (status) return status;
-  of->prompt = ids;
-  if (of->prompt_count == 0) status = tq_fail(error, TQ_ERROR_USAGE, "the prompt is empty");
+static tq_status run_prompt(run *of, const tq_model *model, double start, tq_error *error) {
+  tq_status status = TQ_OK;
+  if (of->prompt->count == 0) status = tq_fail(error, TQ_ERROR_USAGE, "the prompt is empty");
   if (!status)
-    status =
-        tool_check_tokens(of->given->model, ids, of->prompt_count, tq_model_hyperparameters(model)->vocabulary, error);
+    status = tool_check_tokens(of->given->model, of->prompt->ids, of->prompt->count,
+                               tq_model_hyperparameters(model)->vocabulary, error);
   if (!status) status = start_session(of, model, start, error);
-  if (!status) status = run_model(of, text, size, error);
+  if (!status) status = run_model(of, error);
   tq_sampler_destroy(of->sampler);
   tq_session_destroy(of->session);
-  tq_release(ids);
   return status;
 }
 
-static tq_status run_text(const arguments *given, const tq_file *file, const char *text, size_t size, double start,
-                          tq_error *error) {
-  run of = {.given = given};
+static tq_status run_with_model(const arguments *given, const tq_model *model, tq_string text, double start,
+                                tq_error *error) {
+  arguments with = *given;
+  prompt made;
+  run of = {.given = &with, .tokenizer = tq_model_tokenizer(model), .prompt = &made};
+  const char *turn_end;
+  if (!of.tokenizer) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", given->model);
+  tq_status status = make_prompt(given, of.tokenizer, text, &made, &turn_end, error);
+  if (*turn_end) with.stops[with.stop_count++] = turn_end;
+  if (!status) status = run_prompt(&of, model, start, error);
+  prompt_free(&made);
+  return status;
+}
+
+static tq_status run_text(const arguments *given, const tq_file *file, tq_string text, double start, tq_error *error) {
   tq_model *model;
   tq_status status = tq_model_create(file, &model, error);
   if (status) return status;
-  status = run_with_model(&of, model, text, size, start, error);
+  status = run_with_model(given, model, text, start, error);
   tq_model_destroy(model);
   return status;
 }
 
-static tq_status tokenize(const arguments *given, const tq_file *file, const char *text, size_t size, tq_error *error) {
+static tq_status tokenize(const arguments *given, const tq_file *file, tq_string text, tq_error *error) {
   tq_section section;
   tq_tokenizer *tokenizer;
-  uint32_t *ids;
-  size_t count;
+  prompt made;
+  const char *turn_end;
   if (!tq_file_find_section(file, "tokenizer", &section))
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: has no tokenizer", given->model);
   tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &tokenizer, error);
   if (status) return status;
-  unsigned flags = TQ_ENCODE_CONTROL | (given->no_bos ? 0u : (unsigned)TQ_ENCODE_SPECIAL);
-  status = tq_tokenizer_encode(tokenizer, text, size, flags, &ids, &count, error);
+  status = make_prompt(given, tokenizer, text, &made, &turn_end, error);
   if (!status) {
-    status = print_ids(&(stream){0}, ids, count, error);
+    status = print_ids(&(stream){0}, made.ids, made.count, error);
     putchar('\n');
-    tq_release(ids);
   }
+  prompt_free(&made);
   tq_tokenizer_close(tokenizer);
   return status;
 }
@@ -443,8 +573,8 @@ static tq_status run_tool_on(const arguments *given, double start, tq_error *err
   if (status) return status;
   status = read_prompt(given, &text, &size, error);
   if (!status) {
-    status =
-        given->tokenize ? tokenize(given, file, text, size, error) : run_text(given, file, text, size, start, error);
+    tq_string whole = {text, size};
+    status = given->tokenize ? tokenize(given, file, whole, error) : run_text(given, file, whole, start, error);
     tq_release(text);
   }
   tq_file_close(file);

@@ -393,13 +393,18 @@ static tq_status read_member(void *context, uint64_t offset, void *buffer, size_
   return status;
 }
 
+static bool member_seeks(const void *context) {
+  const member_context *self = context;
+  return self->member->is_direct && tq_input_seeks(self->archive->input);
+}
+
 static void close_member(void *context) {
   member_context *self = context;
   tq_archive_release(self->archive);
   tq_free(self);
 }
 
-static const tq_input_operations member_operations = {read_member, close_member};
+static const tq_input_operations member_operations = {read_member, close_member, member_seeks};
 
 static tq_status open_member(tq_archive *archive, member *found, tq_input **input, tq_error *error) {
   member_context *context = tq_allocate(1, sizeof *context, error);

@@ -1,6 +1,7 @@
 /* tokenizer.json: what is done to a text before and after the merging. */
 #include "base/memory.h"
 #include "formats/hf/tokenizer.h"
+#include "tokenizer/pretokenizer.h"
 
 #include <string.h>
 
@@ -66,9 +67,18 @@ static tq_status visit_normalizer(pipeline *to, const json_t *step) {
 
 /* ---- pre-tokenizers ---- */
 
+/* Line breaks may stand in a pattern as themselves; the tables have them as escapes, which mean the same, since a line
+ * break separates patterns there. */
 static tq_status add_pattern(pipeline *to, const char *pattern) {
   tq_status status = to->patterns.size ? tq_buffer_append(&to->patterns, "\n", 1, to->from->error) : TQ_OK;
-  return status ? status : tq_buffer_append(&to->patterns, pattern, strlen(pattern), to->from->error);
+  for (const char *at = pattern; !status && *at;) {
+    size_t size = strcspn(at, "\r\n");
+    status = tq_buffer_append(&to->patterns, at, size, to->from->error);
+    at += size;
+    if (status || !*at) break;
+    status = tq_buffer_append(&to->patterns, *at++ == '\r' ? "\\r" : "\\n", 2, to->from->error);
+  }
+  return status;
 }
 
 static tq_status visit_byte_level(pipeline *to, const json_t *step) {
@@ -101,19 +111,29 @@ static tq_status visit_split(pipeline *to, const json_t *step) {
   if (to->marks_spaces && is_text(pattern, "String", " ")) return TQ_OK;
   bool isolates = is_text(step, "behavior", "Isolated") && !inverted;
   bool keeps_matches = is_text(step, "behavior", "Removed") && inverted;
-  if (!regex || !(isolates || keeps_matches) || to->byte_level || strchr(regex, '\n')) {
-    return not_understood(to, "pre-tokenizer", step);
-  }
+  /* Of printable characters that stand for bytes, only ASCII digits are known to mean what they mean in the text. */
+  bool sees_text = !to->byte_level || (regex && strcmp(regex, TQ_PATTERN_DIGIT_TRIPLE) == 0);
+  if (!regex || !(isolates || keeps_matches) || !sees_text) return not_understood(to, "pre-tokenizer", step);
   return add_pattern(to, regex);
+}
+
+static tq_status visit_digits(pipeline *to, const json_t *step) {
+  bool individual = json_is_true(json_object_get(step, "individual_digits"));
+  if (!to->byte_level) return add_pattern(to, individual ? "\\p{N}" : "\\p{N}+");
+  return individual ? not_understood(to, "pre-tokenizer", step) : add_pattern(to, TQ_PATTERN_MAPPED_DIGITS);
+}
+
+static tq_status visit_punctuation(pipeline *to, const json_t *step) {
+  bool runs = is_text(step, "behavior", "Contiguous") && !to->byte_level;
+  return runs ? add_pattern(to, TQ_PATTERN_PUNCTUATION) : not_understood(to, "pre-tokenizer", step);
 }
 
 static tq_status visit_pre_tokenizer(pipeline *to, const json_t *step) {
   if (is_type(step, "ByteLevel") && !to->byte_level) return visit_byte_level(to, step);
   if (is_type(step, "Metaspace")) return visit_metaspace(to, step);
   if (is_type(step, "Split")) return visit_split(to, step);
-  if (is_type(step, "Digits") && json_is_true(json_object_get(step, "individual_digits")) && !to->byte_level) {
-    return add_pattern(to, "\\p{N}");
-  }
+  if (is_type(step, "Digits")) return visit_digits(to, step);
+  if (is_type(step, "Punctuation")) return visit_punctuation(to, step);
   return not_understood(to, "pre-tokenizer", step);
 }
 
@@ -155,8 +175,8 @@ static tq_status conclude(pipeline *to, bool byte_fallback) {
     tq_status status = tq_buffer_append(&to->patterns, "", 1, to->from->error);
     if (status) return status;
     vocabulary->kind = TQ_TOKENIZER_BYTE_LEVEL;
-    vocabulary->pre = tq_pretokenizer_by_pattern((const char *)to->patterns.data);
     if (to->nfc) vocabulary->normalizer = "nfc";
+    vocabulary->pre = tq_pretokenizer_by_pattern((const char *)to->patterns.data, to->nfc ? "nfc" : "");
     if (vocabulary->pre) return TQ_OK;
     vocabulary->pre = "";
     return tq_tokenizer_json_stop(to->from, "pre-tokenizer pattern %s is not understood",

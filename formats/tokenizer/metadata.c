@@ -4,6 +4,7 @@
 #include "formats/tokenizer/tables.h"
 #include "tokenizer/lookup.h"
 #include "tokenizer/pretokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -264,6 +265,17 @@ static bool is_byte_level(const tq_tokenizer *tokenizer) {
   return tq_tokenizer_get_kind(tokenizer) == TQ_TOKENIZER_BYTE_LEVEL;
 }
 
+/* Whether merges are ignored must be what the name implies, or make no difference. */
+static tq_status check_merges(const tq_tokenizer *tokenizer, bool implied, tq_error *error) {
+  bool ignores = tq_tokenizer_ignores_merges(tokenizer), every;
+  if (ignores == implied) return TQ_OK;
+  tq_status status = tq_merges_make_every_token(tokenizer, &every, error);
+  if (status || every) return status;
+  return tq_fail(error, TQ_ERROR_REFUSED,
+                 "tokenizer: GGUF cannot say that pre-tokenizer \"%s\" is used with ignore_merges %s",
+                 tq_tokenizer_pre(tokenizer), ignores ? "true" : "false");
+}
+
 /* What GGUF says by the pre-tokenizer's name alone must be what the tokenizer does. */
 static tq_status check_behaviour(const tq_tokenizer *tokenizer, tq_error *error) {
   const char *pre = tq_tokenizer_pre(tokenizer), *normalizer = tq_tokenizer_normalizer(tokenizer);
@@ -271,11 +283,8 @@ static tq_status check_behaviour(const tq_tokenizer *tokenizer, tq_error *error)
   if (strcmp(normalizer, row ? row->normalizer : "") != 0) {
     return tq_fail(error, TQ_ERROR_REFUSED, "tokenizer: GGUF cannot say that the normalizer is \"%s\"", normalizer);
   }
-  if (is_byte_level(tokenizer) && tq_tokenizer_ignores_merges(tokenizer) != (row && row->ignore_merges)) {
-    return tq_fail(error, TQ_ERROR_REFUSED,
-                   "tokenizer: GGUF cannot say that pre-tokenizer \"%s\" is used with ignore_merges %s", pre,
-                   tq_tokenizer_ignores_merges(tokenizer) ? "true" : "false");
-  }
+  tq_status status = is_byte_level(tokenizer) ? check_merges(tokenizer, row && row->ignore_merges, error) : TQ_OK;
+  if (status) return status;
   for (size_t i = 0; i < SPECIAL_KEYS && !is_byte_level(tokenizer); i++) {
     int64_t assumed = special_keys[i].sentencepiece;
     bool exists = assumed >= 0 && (uint64_t)assumed < tq_tokenizer_token_count(tokenizer);

@@ -29,6 +29,8 @@ typedef struct tq_input_operations {
   /* Reads exactly `size` bytes at `offset`; the range was checked against the input's size before. */
   tq_status (*read)(void *context, uint64_t offset, void *buffer, size_t size, tq_error *error);
   void (*close)(void *context); /* may be NULL */
+  /* Whether an earlier offset costs no more than a later one does; NULL: always. */
+  bool (*seeks)(const void *context);
 } tq_input_operations;
 
 /* Opens a regular file with pread; the name in error messages is `path`. */
@@ -43,6 +45,9 @@ tq_status tq_input_from_memory(const char *name, void *data, size_t size, tq_inp
 
 const char *tq_input_name(const tq_input *input);
 uint64_t tq_input_size(const tq_input *input);
+/* True for what may be read in any order at one cost: plain files, memory, and members that an archive holds as they
+ * are. False for members of compressed archives. */
+bool tq_input_seeks(const tq_input *input);
 
 /* Reads exactly `size` bytes at `offset`; a range that runs past the end is TQ_ERROR_CORRUPT ("truncated"). */
 tq_status tq_input_read(tq_input *input, uint64_t offset, void *buffer, size_t size, tq_error *error);

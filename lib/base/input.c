@@ -56,7 +56,7 @@ static void file_close(void *context) {
   tq_free(file);
 }
 
-static const tq_input_operations file_operations = {file_read, file_close};
+static const tq_input_operations file_operations = {file_read, file_close, NULL};
 
 /* Takes over the descriptor on success. */
 static tq_status input_over(const char *path, int descriptor, uint64_t size, tq_input **input, tq_error *error) {
@@ -93,7 +93,7 @@ static tq_status memory_read(void *context, uint64_t offset, void *buffer, size_
   return TQ_OK;
 }
 
-static const tq_input_operations memory_operations = {memory_read, tq_free};
+static const tq_input_operations memory_operations = {memory_read, tq_free, NULL};
 
 tq_status tq_input_from_memory(const char *name, void *data, size_t size, tq_input **input, tq_error *error) {
   return tq_input_create(name, size, &memory_operations, data, input, error);
@@ -104,6 +104,10 @@ tq_status tq_input_from_memory(const char *name, void *data, size_t size, tq_inp
 const char *tq_input_name(const tq_input *input) { return input->name; }
 
 uint64_t tq_input_size(const tq_input *input) { return input->size; }
+
+bool tq_input_seeks(const tq_input *input) {
+  return !input->operations->seeks || input->operations->seeks(input->context);
+}
 
 tq_status tq_input_read(tq_input *input, uint64_t offset, void *buffer, size_t size, tq_error *error) {
   if (!tq_within(offset, size, input->size))

@@ -75,6 +75,18 @@ bool tq_is_name(const char *data, size_t size) {
   return true;
 }
 
+bool tq_bytes_begin_with(const char *data, size_t size, const char *start) {
+  size_t head = strlen(start);
+  return size >= head && memcmp(data, start, head) == 0;
+}
+
+bool tq_begins_with(const char *text, const char *start) { return tq_bytes_begin_with(text, strlen(text), start); }
+
+bool tq_ends_with(const char *text, const char *end) {
+  size_t size = strlen(text), tail = strlen(end);
+  return size >= tail && memcmp(text + size - tail, end, tail) == 0;
+}
+
 /* Characters that a terminal shows as themselves: invisible ones could reorder or hide what a message says. */
 static bool is_visible(utf8proc_int32_t character) {
   switch (utf8proc_category(character)) {

@@ -23,6 +23,11 @@ bool tq_is_utf8(const char *data, size_t size);
 /* The same, and without NUL and control characters: what a name may be. */
 bool tq_is_name(const char *data, size_t size);
 
+bool tq_begins_with(const char *text, const char *start);
+bool tq_ends_with(const char *text, const char *end);
+/* The same for text without a terminating NUL. */
+bool tq_bytes_begin_with(const char *data, size_t size, const char *start);
+
 /* A printable copy for messages: bytes outside 0x20..0x7e that are not part of well-formed UTF-8 become \xHH;
  * cut with "..." to fit `room` bytes, NUL included. Returns `text`. */
 const char *tq_printable(const char *data, size_t size, char *text, size_t room);

@@ -6,9 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Tensors that are computed from hyperparameters: one carrier holds them, another does not, and the model is the same.
- * "rope_factors", "rope_inverse_frequencies", "layers.N.rope_inverse_frequencies". */
-static bool is_derived(const char *role) {
+bool tq_role_is_derived(const char *role) {
   static const char frequencies[] = "rope_inverse_frequencies", layers[] = "layers.";
   if (strcmp(role, "rope_factors") == 0 || strcmp(role, frequencies) == 0) return true;
   if (strncmp(role, layers, sizeof layers - 1) != 0) return false;
@@ -22,7 +20,7 @@ static size_t list_roles(const char *const *roles, size_t count, tq_index_entry 
   size_t listed = 0, embedding = SIZE_MAX;
   bool head = false;
   for (size_t i = 0; i < count; i++) {
-    if (is_derived(roles[i])) continue;
+    if (tq_role_is_derived(roles[i])) continue;
     entries[listed++] = (tq_index_entry){roles[i], i};
     if (strcmp(roles[i], "embedding") == 0) embedding = i;
     head = head || strcmp(roles[i], "head") == 0;

@@ -42,7 +42,7 @@ static tq_status begin(tq_writer *writer, const char *name, uint32_t kind, tq_er
   if (writer->in_attachment || writer->in_tensor)
     return tq_fail(error, TQ_ERROR_USAGE, "%s: attachment %s: begun inside another or a tensor", writer->path, name);
   status = check_name(writer, name, kind, error);
-  if (status == TQ_OK && !writer->deflater) status = tq_deflater_create(&writer->deflater, error);
+  if (status == TQ_OK && !writer->deflater) status = tq_deflater_create(TQ_DEFLATE_ANY, &writer->deflater, error);
   if (status == TQ_OK) status = tq_writer_stream_begin(writer, TQ_STREAM_ATTACHMENTS, error);
   if (status == TQ_OK)
     status = tq_pool_append(&writer->attachment_names, writer->path, name, &writer->attachment_name, error);

@@ -2,7 +2,11 @@
  *
  * The scalar row defines every result. A sum over an array is made of 16 partial sums, element i going to sum i mod 16
  * in order of i, by a product and then an addition (never fused); the 16 are then added as a binary tree: j and j + 8,
- * j and j + 4, j and j + 2, 0 and 1. A kernel with registers of 4, 8 or 16 floats makes the same sums bit for bit. */
+ * j and j + 4, j and j + 2, 0 and 1. A kernel with registers of 4, 8 or 16 floats makes the same sums bit for bit.
+ *
+ * Where ternary codes meet 8-bit integers, a row is cut into runs that share a scale of the weights and a step of the
+ * activations. The products of a run are added as integers, exactly; the sums of the runs are then added like the
+ * elements of an array, each as float(sum) * (scale * step). A run whose sum is 0 adds 0 * step, whatever its scale. */
 #ifndef TQ_KERNELS_KERNELS_H
 #define TQ_KERNELS_KERNELS_H
 
@@ -23,6 +27,21 @@ typedef struct tq_matrix {
   const uint8_t *scales;      /* of ternary codes or I8; NULL: the values are the weights */
   uint32_t scale_encoding, granularity, group, direction;
 } tq_matrix;
+
+/* True for trit codes: what 8-bit activations meet. */
+bool tq_matrix_is_ternary(const tq_matrix *matrix);
+
+/* Longer rows are far above any model; up to here a sum of 8-bit products fits 32 bits. */
+enum { TQ_INTEGER_COLUMNS_LIMIT = 1 << 22 };
+
+/* Vectors as 8-bit integers: element i of one is codes[i] * steps[i / block]. */
+typedef struct tq_codes {
+  int8_t *codes; /* [vector][columns]; NULL: there are none */
+  float *steps;  /* [vector][tq_step_count] */
+  size_t block;  /* elements that share a step; 0: all of a vector */
+} tq_codes;
+
+size_t tq_step_count(size_t columns, size_t block);
 
 /* How many floats of scratch memory decoding a row of that length takes. */
 size_t tq_row_scratch(uint64_t columns);
@@ -47,6 +66,14 @@ typedef struct tq_kernels {
    * count). */
   void (*linear_rows)(const tq_matrix *matrix, uint64_t begin, uint64_t end, const float *inputs, size_t count,
                       float *outputs, float *scratch);
+  /* One block of a vector as 8-bit integers. With m the largest magnitude, at least 1e-5, r = 127 / m: codes[i] is
+   * x[i] * r rounded to the nearest integer, halves to even, so from -127 to 127; *step = m / 127. Where a number is
+   * not finite, the codes are 0 and the step is NaN. */
+  void (*quantize)(const float *x, size_t count, int8_t *codes, float *step);
+  /* The same as linear_rows, of ternary codes (TQ_INTEGER_COLUMNS_LIMIT columns at most) with 8-bit integers. The
+   * block of `inputs` is 0 or TQ_SPAN. */
+  void (*linear_rows_integer)(const tq_matrix *matrix, uint64_t begin, uint64_t end, const tq_codes *inputs,
+                              size_t count, float *outputs, float *scratch);
 } tq_kernels;
 
 extern const tq_kernels tq_kernels_scalar;

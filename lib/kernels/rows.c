@@ -9,14 +9,17 @@ size_t tq_row_scratch(uint64_t columns) {
   return (size_t)columns + (size_t)(columns + sizeof(float) - 1) / sizeof(float);
 }
 
-static bool is_trits(uint32_t encoding) {
-  return encoding == TQ_TERNARY_2BIT || encoding == TQ_TERNARY_BASE3 || encoding == TQ_QUATERNARY_2BIT;
+bool tq_matrix_is_ternary(const tq_matrix *matrix) {
+  return matrix->encoding == TQ_TERNARY_2BIT || matrix->encoding == TQ_TERNARY_BASE3 ||
+         matrix->encoding == TQ_QUATERNARY_2BIT;
 }
+
+size_t tq_step_count(size_t columns, size_t block) { return block ? columns / block + (columns % block != 0) : 1; }
 
 void tq_row_decode(const tq_matrix *matrix, uint64_t row, float *scratch) {
   const uint8_t *bytes = matrix->values + row * matrix->row_bytes;
   uint64_t columns = matrix->columns;
-  if (is_trits(matrix->encoding) || (matrix->encoding == TQ_I8 && matrix->scales)) {
+  if (tq_matrix_is_ternary(matrix) || (matrix->encoding == TQ_I8 && matrix->scales)) {
     int8_t *codes = (int8_t *)(scratch + columns);
     if (matrix->encoding == TQ_I8)
       memcpy(codes, bytes, (size_t)columns);

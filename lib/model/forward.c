@@ -137,16 +137,35 @@ static float *scratch_of(const pass *of, unsigned member) {
   return of->session->scratch + member * of->session->scratch_size;
 }
 
+/* An input of linear layers with the session's room for its other forms: it holds those of one input at a time. */
+static tq_input input_of(const pass *of, const float *x) {
+  return (tq_input){x, of->session->rotated, {of->session->codes[0], of->session->codes[1]}};
+}
+
+/* Makes one vector's forms for the layers that are to be multiplied with it next. */
+static void prepare(const pass *of, const tq_bound_linear *linears, size_t count, const float *x, size_t vector) {
+  tq_input input = input_of(of, x);
+  unsigned made = 0;
+  for (size_t i = 0; i < count; i++) tq_op_input(of->session->kernels, &linears[i].linear, &input, vector, &made);
+}
+
 /* This member's rows of one linear layer, for all tokens. */
 static void multiply(const pass *of, const tq_bound_linear *linear, const float *x, size_t count, float *y,
                      unsigned member, unsigned members) {
+  tq_input input = input_of(of, x);
   size_t begin, end;
   tq_team_share((size_t)linear->linear.weights.rows, member, members, &begin, &end);
-  tq_op_linear(of->session->kernels, &linear->linear, begin, end, x, count, y, scratch_of(of, member));
+  tq_op_linear(of->session->kernels, &linear->linear, begin, end, &input, count, y, scratch_of(of, member));
 }
 
 static void normalize(const pass *of, const float *x, const float *weight, size_t size, float *y) {
   tq_op_rms_norm(of->session->kernels, x, weight, size, of->model->hyperparameters.norm_epsilon, y);
+}
+
+static void embed(const tq_model *model, uint32_t token, float *stream, float *scratch) {
+  const tq_linear *embedding = &model->embedding.linear;
+  tq_op_embedding(&embedding->weights, token, stream, scratch);
+  if (embedding->rotation) tq_op_rotate_back(embedding->rotation, stream, (size_t)embedding->weights.columns, stream);
 }
 
 /* Embeddings, or the residual stream of the layers before; and the angles that all layers share. */
@@ -158,7 +177,7 @@ static void step_begin(void *context, unsigned member, unsigned members) {
   for (size_t t = begin; t < end; t++) {
     float *stream = of->session->residual + t * dimension;
     if (of->first_layer == 0)
-      tq_op_embedding(&model->embedding.linear.weights, of->batch->tokens[t], stream, scratch_of(of, member));
+      embed(model, of->batch->tokens[t], stream, scratch_of(of, member));
     else
       memcpy(stream, of->batch->residual + t * dimension, dimension * sizeof *stream);
     tq_op_rope_angles(model->frequencies, pairs, of->batch->positions[t], model->magnitude,
@@ -170,9 +189,11 @@ static void step_attention_norm(void *context, unsigned member, unsigned members
   const pass *of = context;
   size_t size = of->model->hyperparameters.dimension, begin, end;
   tq_team_share(of->batch->count, member, members, &begin, &end);
-  for (size_t t = begin; t < end; t++)
+  for (size_t t = begin; t < end; t++) {
     normalize(of, of->session->residual + t * size, of->weights->norms[TQ_NORM_ATTENTION], size,
               of->session->normed + t * size);
+    prepare(of, &of->weights->linears[TQ_LINEAR_Q], 3, of->session->normed, t);
+  }
 }
 
 static void step_query_key_value(void *context, unsigned member, unsigned members) {
@@ -192,13 +213,16 @@ static float *cached(const pass *of, float *cache, size_t token, uint32_t head) 
   return cache + (place * sizes->kv_heads + head) * of->session->context * sizes->head_dimension;
 }
 
-static void rotate_heads(const pass *of, float *heads, uint32_t count, size_t token) {
+/* Turns the heads of q or k to their position, normalised by `norm` first where there is one. */
+static void place_heads(const pass *of, float *heads, uint32_t count, const float *norm, size_t token) {
   size_t size = of->model->hyperparameters.head_dimension, pairs = of->model->hyperparameters.rope_dimensions / 2;
-  for (uint32_t head = 0; head < count; head++)
-    tq_op_rope(heads + head * size, pairs, of->session->cosines + token * pairs, of->session->sines + token * pairs);
+  for (float *head = heads; head < heads + count * size; head += size) {
+    if (norm) normalize(of, head, norm, size, head);
+    tq_op_rope(head, pairs, of->session->cosines + token * pairs, of->session->sines + token * pairs);
+  }
 }
 
-/* Rotates queries and keys, and puts keys and values where the session keeps them. */
+/* Gives queries and keys their positions, and puts keys and values where the session keeps them. */
 static void step_rope(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   const tq_hyperparameters *sizes = &of->model->hyperparameters;
@@ -207,8 +231,8 @@ static void step_rope(void *context, unsigned member, unsigned members) {
   for (size_t t = begin; t < end; t++) {
     float *key = of->session->key + t * sizes->kv_heads * size;
     const float *value = of->session->value + t * sizes->kv_heads * size;
-    rotate_heads(of, of->session->query + t * sizes->heads * size, sizes->heads, t);
-    rotate_heads(of, key, sizes->kv_heads, t);
+    place_heads(of, of->session->query + t * sizes->heads * size, sizes->heads, of->weights->norms[TQ_NORM_Q], t);
+    place_heads(of, key, sizes->kv_heads, of->weights->norms[TQ_NORM_K], t);
     for (uint32_t head = 0; head < sizes->kv_heads; head++) {
       size_t offset = of->batch->positions[t] * size;
       memcpy(cached(of, of->session->keys, t, head) + offset, key + head * size, size * sizeof *key);
@@ -232,14 +256,22 @@ static void step_attention(void *context, unsigned member, unsigned members) {
   }
 }
 
-static void step_attention_sub_norm(void *context, unsigned member, unsigned members) {
+/* What o meets: heads are spread over the team, so that a token's vector is whole only after that step. */
+static void step_attended(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   size_t size = (size_t)tq_extent_size(&of->model->hyperparameters, TQ_EXTENT_QUERY), begin, end;
   tq_team_share(of->batch->count, member, members, &begin, &end);
   for (size_t t = begin; t < end; t++) {
     float *attended = of->session->attended + t * size;
-    normalize(of, attended, of->weights->norms[TQ_NORM_ATTENTION_SUB], size, attended);
+    if (of->model->hyperparameters.sub_norms)
+      normalize(of, attended, of->weights->norms[TQ_NORM_ATTENTION_SUB], size, attended);
+    prepare(of, &of->weights->linears[TQ_LINEAR_O], 1, of->session->attended, t);
   }
+}
+
+static bool has_step_attended(const pass *of) {
+  return of->model->hyperparameters.sub_norms || of->weights->linears[TQ_LINEAR_O].linear.rotation ||
+         of->session->activations != TQ_ACTIVATIONS_FLOAT;
 }
 
 static void step_output(void *context, unsigned member, unsigned members) {
@@ -256,6 +288,7 @@ static void step_ffn_norm(void *context, unsigned member, unsigned members) {
     tq_op_residual(of->session->residual + t * size, of->session->projected + t * size, size);
     normalize(of, of->session->residual + t * size, of->weights->norms[TQ_NORM_FFN], size,
               of->session->normed + t * size);
+    prepare(of, &of->weights->linears[TQ_LINEAR_GATE], 2, of->session->normed, t);
   }
 }
 
@@ -280,6 +313,7 @@ static void step_activate(void *context, unsigned member, unsigned members) {
     else
       tq_op_gate_silu(of->session->kernels, gate, up, size, gate);
     if (sizes->sub_norms) normalize(of, gate, of->weights->norms[TQ_NORM_FFN_SUB], size, gate);
+    prepare(of, &of->weights->linears[TQ_LINEAR_DOWN], 1, of->session->gate, t);
   }
 }
 
@@ -302,9 +336,11 @@ static void step_final_norm(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   size_t size = of->model->hyperparameters.dimension, begin, end;
   tq_team_share(of->wanted, member, members, &begin, &end);
-  for (size_t i = begin; i < end; i++)
+  for (size_t i = begin; i < end; i++) {
     normalize(of, of->session->residual + of->session->wanted[i] * size, of->model->final_norm, size,
               of->session->normed + i * size);
+    prepare(of, &of->model->head, 1, of->session->normed, i);
+  }
 }
 
 static void step_head(void *context, unsigned member, unsigned members) {
@@ -315,7 +351,7 @@ static void step_head(void *context, unsigned member, unsigned members) {
 /* ---- the whole ---- */
 
 static const tq_team_task layer_steps[] = {
-    step_attention_norm, step_query_key_value, step_rope,     step_attention, step_attention_sub_norm, step_output,
+    step_attention_norm, step_query_key_value, step_rope,     step_attention, step_attended,     step_output,
     step_ffn_norm,       step_gate_up,         step_activate, step_down,      step_ffn_residual,
 };
 
@@ -323,7 +359,7 @@ static void run_layers(pass *of) {
   for (of->layer = of->first_layer; of->layer < of->end_layer; of->layer++) {
     of->weights = &of->model->layers[of->layer];
     for (size_t i = 0; i < sizeof layer_steps / sizeof layer_steps[0]; i++) {
-      if (layer_steps[i] == step_attention_sub_norm && !of->model->hyperparameters.sub_norms) continue;
+      if (layer_steps[i] == step_attended && !has_step_attended(of)) continue;
       tq_team_run(of->session->team, layer_steps[i], of);
     }
   }

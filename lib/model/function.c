@@ -84,6 +84,12 @@ static void add_u32(record *to, const char *name, uint32_t value) {
   to->size += 4;
 }
 
+static void add_digest(record *to, const char *name, const uint8_t digest[TQ_DIGEST_SIZE]) {
+  add_name(to, name);
+  memcpy(to->bytes + to->size, digest, TQ_DIGEST_SIZE);
+  to->size += TQ_DIGEST_SIZE;
+}
+
 static void add_f32(record *to, const char *name, const float *values, size_t count) {
   add_name(to, name);
   for (size_t i = 0; i < count; i++, to->size += 4) tq_store_f32(to->bytes + to->size, values[i]);
@@ -95,7 +101,9 @@ static void add_f32(record *to, const char *name, const float *values, size_t co
  * squared ReLU, "sub_norms" u32: 1 with norms before o and down, else 0, "streams" u32: residual streams, 1,
  *   "rope_dimensions" u32, "rope_base" f32,
  *   "rope_magnitude" f32: the factor of cosines and sines, 1 but for YaRN,
- *   "rope_factors" f32[rope_dimensions / 2]: what the frequencies base^(-2i / rope_dimensions) are divided by.
+ *   "rope_factors" f32[rope_dimensions / 2]: what the frequencies base^(-2i / rope_dimensions) are divided by,
+ *   "qk_norms" u32, only with norms of the heads of q and k before RoPE: 1,
+ *   "rotation" 16 bytes, only where weights are folded with one: its digest.
  * Sizes of the vocabulary and of the context are not part of it, nor whether the head is tied, nor the architecture's
  * name: the weights and the tokenizer have digests of their own, and two names for one function are one function. A
  * later property is a record behind these, written only where it differs from what all earlier models have. */
@@ -122,6 +130,8 @@ void tq_function_digest(const tq_hyperparameters *hyperparameters, const float *
   add_f32(&all, "rope_base", &hyperparameters->rope_base, 1);
   add_f32(&all, "rope_magnitude", &magnitude, 1);
   add_f32(&all, "rope_factors", rope_factors, pairs);
+  if (hyperparameters->qk_norms) add_u32(&all, "qk_norms", 1);
+  if (hyperparameters->rotated) add_digest(&all, "rotation", hyperparameters->rotation_digest);
   tq_hash hash;
   tq_hash_bytes(TQ_HASH_XXH3_128, all.bytes, all.size, &hash);
   memcpy(digest, hash.bytes, TQ_DIGEST_SIZE);

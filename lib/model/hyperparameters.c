@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "model/architecture.h"
 #include "model/function.h"
+#include "model/rotation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -87,9 +88,15 @@ static void read_architecture(reader *from, tq_hyperparameters *hyperparameters)
                            tq_printable(name.data, name.size, printable, sizeof printable));
     return;
   }
+  if (architecture->refusal) {
+    from->status = tq_fail(from->error, TQ_ERROR_CORRUPT, "architecture %s cannot be run: %s", architecture->name,
+                           architecture->refusal);
+    return;
+  }
   from->architecture = architecture->name;
   hyperparameters->gate = architecture->gate;
   hyperparameters->sub_norms = architecture->sub_norms;
+  hyperparameters->qk_norms = architecture->qk_norms;
 }
 
 static void read_shape(reader *from, tq_hyperparameters *hyperparameters) {
@@ -200,6 +207,16 @@ static void read_rope(reader *from, tq_hyperparameters *hyperparameters) {
                            "%s.rope.scaling: low_freq_factor is not below high_freq_factor", from->architecture);
 }
 
+static void read_rotation(reader *from, tq_hyperparameters *hyperparameters) {
+  tq_rotation_keys keys;
+  if (from->status) return;
+  from->status = tq_rotation_read(from->metadata, &keys, from->error);
+  hyperparameters->rotated = keys.block != 0;
+  if (!from->status && hyperparameters->rotated)
+    from->status = tq_rotation_digest(&keys, hyperparameters->rotation_digest, from->error);
+  tq_rotation_free(&keys);
+}
+
 tq_status tq_hyperparameters_read(const tq_metadata *metadata, tq_hyperparameters *hyperparameters, tq_error *error) {
   reader from = {.metadata = metadata, .architecture = "", .error = error};
   *hyperparameters = (tq_hyperparameters){0};
@@ -210,5 +227,6 @@ tq_status tq_hyperparameters_read(const tq_metadata *metadata, tq_hyperparameter
     from.status = tq_fail(error, TQ_ERROR_CORRUPT, "%s.attention.layer_norm_rms_epsilon is missing", from.architecture);
   read_rope(&from, hyperparameters);
   refuse_unless(&from, "expert_count", 0.0, "a mixture of experts");
+  read_rotation(&from, hyperparameters);
   return from.status;
 }

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "model/function.h"
 #include "tq/ternary.h"
 
@@ -58,10 +59,6 @@ static tq_status check_parts(const binder *of, const tq_tensor *tensor) {
   return TQ_OK;
 }
 
-static bool is_trits(uint32_t encoding) {
-  return encoding == TQ_TERNARY_2BIT || encoding == TQ_TERNARY_BASE3 || encoding == TQ_QUATERNARY_2BIT;
-}
-
 /* Fills the matrix's values, or says why the encoding cannot be computed with. */
 static tq_status bind_values(const binder *of, const tq_tensor *tensor, tq_matrix *matrix) {
   const tq_part *part = &tensor->parts[0];
@@ -78,7 +75,7 @@ static tq_status bind_values(const binder *of, const tq_tensor *tensor, tq_matri
         tensor->columns % part->block_elements != 0)
       return fail_role(of, tensor->role, "its blocks are not of the size that their type has, or rows end inside them");
     matrix->row_bytes = tensor->columns / part->block_elements * part->block_bytes;
-  } else if (is_trits(part->encoding)) {
+  } else if (tq_matrix_is_ternary(matrix)) {
     matrix->row_bytes = tq_trit_row_bytes(part->encoding, tensor->columns);
   } else {
     if (!info || !tq_numbers_decode(part->encoding, part->data, 0, &ignored))
@@ -149,6 +146,23 @@ static tq_status bind_vector(const binder *of, const char *role, uint64_t size, 
   return tq_tensor_decode(of->file, index, 0, 1, decoded, of->error);
 }
 
+/* The rotation of inputs of that extent, which the tensor is listed for. */
+static tq_status bind_rotation(const binder *of, tq_extent extent, const tq_rotated_names *names,
+                               tq_bound_linear *bound) {
+  tq_model *model = of->model;
+  const tq_rotation_keys *keys = &model->rotation_keys;
+  const tq_tensor *tensor = tq_file_tensor(of->file, bound->tensor);
+  tq_rotation *rotation = &model->rotations[extent];
+  if (!tq_rotation_lists(names, tensor->name)) return TQ_OK;
+  *rotation = (tq_rotation){keys->block, tq_rotation_signs(keys, tensor->columns)};
+  if (tensor->columns % keys->block != 0)
+    return fail_role(of, tensor->role, "the rotation's block does not divide its columns");
+  if (keys->has_signs && !rotation->signs)
+    return fail_role(of, tensor->role, "the rotation has no signs for inputs of its width");
+  bound->linear.rotation = rotation;
+  return TQ_OK;
+}
+
 static tq_status bind_linear(const binder *of, uint32_t layer, const tq_linear_row *row, tq_bound_linear *bound) {
   const tq_hyperparameters *sizes = &of->model->hyperparameters;
   uint64_t rows = tq_extent_size(sizes, row->rows);
@@ -156,11 +170,14 @@ static tq_status bind_linear(const binder *of, uint32_t layer, const tq_linear_r
   char role[64];
   snprintf(role, sizeof role, "layers.%" PRIu32 ".%s", layer, row->role);
   tq_status status = bind_matrix(of, role, rows, tq_extent_size(sizes, row->columns), true, bound);
+  if (!status) status = bind_rotation(of, row->columns, &of->model->rotation_keys.weights, bound);
   snprintf(role, sizeof role, "layers.%" PRIu32 ".%s_bias", layer, row->role);
   if (!status) status = bind_vector(of, role, rows, false, &bound->linear.bias);
   snprintf(role, sizeof role, "layers.%" PRIu32 ".%s_scale", layer, row->role);
   if (!status) status = bind_vector(of, role, 1, false, &scale);
-  if (!status && scale) bound->linear.output_scale = *scale;
+  if (status || !scale) return status;
+  if (!isfinite(*scale)) return fail_role(of, role, "it is not a finite number");
+  bound->linear.output_scale = *scale;
   return status;
 }
 
@@ -171,7 +188,7 @@ static tq_status bind_layer(const binder *of, uint32_t number, tq_layer *layer) 
     status = bind_linear(of, number, &tq_linear_rows[i], &layer->linears[i]);
   for (size_t i = 0; !status && i < TQ_NORMS; i++) {
     char role[64];
-    if (tq_norm_rows[i].is_sub_norm && !sizes->sub_norms) continue;
+    if (!tq_has_norm(sizes, i)) continue;
     snprintf(role, sizeof role, "layers.%" PRIu32 ".%s", number, tq_norm_rows[i].role);
     status = bind_vector(of, role, tq_extent_size(sizes, tq_norm_rows[i].size), true, &layer->norms[i]);
   }
@@ -193,6 +210,32 @@ static tq_status bind_layers(const binder *of) {
   return status;
 }
 
+/* A rotated embedding that is the head too is rotated back when it is looked up, and its input rotated when it is
+ * multiplied by; version 1 of the keys does not provide for that. */
+static tq_status bind_end_rotations(const binder *of) {
+  tq_model *model = of->model;
+  const tq_rotation_keys *keys = &model->rotation_keys;
+  bool tied = model->hyperparameters.tied_head;
+  tq_status status = bind_rotation(of, TQ_EXTENT_DIMENSION, &keys->embeddings, &model->embedding);
+  if (!status && !tied) status = bind_rotation(of, TQ_EXTENT_DIMENSION, &keys->weights, &model->head);
+  if (status) return status;
+  if (keys->tied != (tied && model->embedding.linear.rotation))
+    return fail_role(of, "embedding", "whether it is rotated and the head too is not what prism.hadamard.version says");
+  if (tied) model->head = model->embedding;
+  return TQ_OK;
+}
+
+/* A name that no layer has would be a rotation that is left out. */
+static tq_status check_rotations(const binder *of) {
+  const tq_rotation_keys *keys = &of->model->rotation_keys;
+  const tq_string *name = tq_rotation_unbound(&keys->weights);
+  char text[80];
+  if (!name) name = tq_rotation_unbound(&keys->embeddings);
+  if (!name) return TQ_OK;
+  return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: prism.hadamard lists %s, which is no layer that can be rotated here",
+                 of->path, tq_printable(name->data, name->size, text, sizeof text));
+}
+
 /* A file that does not state the size of its vocabulary has as many tokens as embeddings. */
 static tq_status bind_ends(const binder *of) {
   tq_model *model = of->model;
@@ -207,8 +250,7 @@ static tq_status bind_ends(const binder *of) {
   if (!status) status = bind_matrix(of, "head", sizes->vocabulary, sizes->dimension, false, &model->head);
   if (status) return status;
   sizes->tied_head = model->head.tensor == SIZE_MAX;
-  if (sizes->tied_head) model->head = model->embedding;
-  return TQ_OK;
+  return bind_end_rotations(of);
 }
 
 static tq_status check_factors(const binder *of, const float *factors, uint32_t pairs) {
@@ -241,17 +283,12 @@ static tq_status bind_rope(const binder *of) {
   return TQ_OK;
 }
 
-/* Some checkpoints carry RoPE's inverse frequencies, which the hyperparameters say too. */
-static bool is_derived(const char *role) {
-  const char *dot = strrchr(role, '.');
-  return strcmp(dot ? dot + 1 : role, "rope_inverse_frequencies") == 0;
-}
-
-/* A tensor without a place would change what the model computes if it were ignored. */
+/* A tensor without a place would change what the model computes if it were ignored. RoPE's inverse frequencies, which
+ * some checkpoints carry, the hyperparameters say too. */
 static tq_status check_all_bound(const binder *of) {
   for (size_t i = 0; i < tq_file_tensor_count(of->file); i++) {
     const char *role = tq_file_tensor(of->file, i)->role;
-    if (of->bound[i] || is_derived(role)) continue;
+    if (of->bound[i] || tq_role_is_derived(role)) continue;
     return tq_fail(of->error, TQ_ERROR_CORRUPT, "%s: tensor %s: has no place in architecture %s", of->path, role,
                    of->model->hyperparameters.architecture);
   }
@@ -262,6 +299,7 @@ static tq_status bind(binder *of) {
   tq_status status = bind_ends(of);
   if (!status) status = bind_layers(of);
   if (!status) status = bind_rope(of);
+  if (!status) status = check_rotations(of);
   return status ? status : check_all_bound(of);
 }
 
@@ -273,12 +311,40 @@ static tq_status open_tokenizer(tq_model *model, const char *path, tq_error *err
   return status ? tq_fail(error, status, "%s: %s", path, reason.message) : TQ_OK;
 }
 
+/* ---- metadata of our own ---- */
+
+/* Latent weights are what a trainer keeps; what the model computes with is made of them by rounding. */
+static tq_status check_latent(const tq_metadata *metadata, const char *path, tq_error *error) {
+  tq_value latent;
+  if (!tq_metadata_find(metadata, "tq.latent", &latent)) return TQ_OK;
+  if (latent.type != TQ_VALUE_BOOL) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tq.latent is not a bool", path);
+  if (!latent.unsigned_integer) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: its weights are latent: they must be quantized first", path);
+}
+
+static tq_status read_activations(const tq_metadata *metadata, tq_model *model, const char *path, tq_error *error) {
+  tq_value value;
+  char name[32] = "", text[64];
+  model->activations = TQ_ACTIVATIONS_FLOAT;
+  if (!tq_metadata_find(metadata, "tq.activations", &value)) return TQ_OK;
+  if (value.type == TQ_VALUE_STRING && value.string.size < sizeof name)
+    memcpy(name, value.string.data, value.string.size);
+  if (strlen(name) == value.string.size && tq_activations_by_name(name, &model->activations)) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tq.activations: \"%s\" is not understood", path,
+                 tq_printable(value.string.data, value.string.size, text, sizeof text));
+}
+
 static tq_status create(tq_model *model, tq_error *error) {
   tq_file_info info;
   tq_error reason;
   tq_file_describe(model->file, &info);
-  tq_status status = tq_hyperparameters_read(tq_file_metadata(model->file), &model->hyperparameters, &reason);
+  const tq_metadata *metadata = tq_file_metadata(model->file);
+  tq_status status = tq_hyperparameters_read(metadata, &model->hyperparameters, &reason);
+  if (!status) status = tq_rotation_read(metadata, &model->rotation_keys, &reason);
   if (status) return tq_fail(error, status, "%s: %s", info.path, reason.message);
+  status = check_latent(metadata, info.path, error);
+  if (!status) status = read_activations(metadata, model, info.path, error);
+  if (status) return status;
   binder of = {.model = model, .file = model->file, .path = info.path, .error = error};
   of.bound = tq_allocate(tq_file_tensor_count(model->file), sizeof *of.bound, error);
   if (!of.bound) return TQ_ERROR_SYSTEM;
@@ -305,6 +371,7 @@ void tq_model_destroy(tq_model *model) {
   tq_free(model->owned);
   tq_free(model->layers);
   tq_free(model->frequencies);
+  tq_rotation_free(&model->rotation_keys);
   tq_tokenizer_close(model->tokenizer);
   tq_free(model);
 }

@@ -4,6 +4,7 @@
 
 #include "base/team.h"
 #include "model/architecture.h"
+#include "model/rotation.h"
 #include "ops/ops.h"
 
 /* A matrix in the mapped file with the index of its tensor, by which its hashes are found. */
@@ -20,13 +21,16 @@ typedef struct tq_layer {
 struct tq_model {
   const tq_file *file;
   tq_hyperparameters hyperparameters;
-  tq_tokenizer *tokenizer; /* NULL: none */
-  tq_bound_linear embedding, head;
+  tq_tokenizer *tokenizer;         /* NULL: none */
+  tq_bound_linear embedding, head; /* the embedding's rotation is undone when a row is looked up */
   const float *final_norm;
   tq_layer *layers;
-  double *frequencies; /* [rope_dimensions / 2], radians per position */
-  float magnitude;     /* of RoPE's cosines and sines */
-  void **owned;        /* small tensors decoded to floats: norms, biases */
+  double *frequencies;        /* [rope_dimensions / 2], radians per position */
+  float magnitude;            /* of RoPE's cosines and sines */
+  tq_activations activations; /* as the metadata says, FLOAT where it does not */
+  tq_rotation_keys rotation_keys;
+  tq_rotation rotations[TQ_EXTENTS]; /* of inputs of that extent; used where a layer points to one */
+  void **owned;                      /* small tensors decoded to floats: norms, biases */
   size_t owned_count, owned_capacity;
 };
 
@@ -36,6 +40,7 @@ struct tq_session {
   const tq_kernels *kernels;
   tq_team *team;
   uint32_t context, sequences, batch;
+  tq_activations activations; /* not RECORDED */
   /* keys and values: [layer][sequence][kv head][position][head_dimension] */
   float *keys, *values;
   uint32_t *held; /* [sequence][layer]: positions that are there */
@@ -49,6 +54,8 @@ struct tq_session {
   float *gate, *up;        /* [token][feed_forward] */
   float *projected;        /* [token][dimension]: what a residual stream is given */
   float *cosines, *sines;  /* [token][rope_dimensions / 2] */
+  float *rotated;          /* [token][longest input]: an input as rotated weights meet it; NULL without a rotation */
+  tq_codes codes[2];       /* the same for integers, of inputs as they are and rotated */
   float *logits;           /* [wanted][vocabulary] */
   size_t logits_capacity;  /* in tokens */
   uint32_t *wanted;        /* [batch]: which tokens want logits */

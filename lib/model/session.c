@@ -3,10 +3,27 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "tq/ternary.h"
 
 #include <string.h>
 
 enum { DEFAULT_BATCH = 512, MOST_SEQUENCES = 1 << 16 };
+
+static const char *const activation_names[] = {[TQ_ACTIVATIONS_RECORDED] = "recorded",
+                                               [TQ_ACTIVATIONS_FLOAT] = "float",
+                                               [TQ_ACTIVATIONS_INT8_TOKEN] = "int8-token",
+                                               [TQ_ACTIVATIONS_INT8_BLOCK] = "int8-block"};
+
+bool tq_activations_by_name(const char *name, tq_activations *activations) {
+  for (int i = TQ_ACTIVATIONS_FLOAT; i <= TQ_ACTIVATIONS_INT8_BLOCK; i++) {
+    if (strcmp(activation_names[i], name) != 0) continue;
+    *activations = (tq_activations)i;
+    return true;
+  }
+  return false;
+}
+
+const char *tq_activations_name(tq_activations activations) { return activation_names[activations]; }
 
 /* A zeroed array of a * b * c * d floats; sizes come from a file, so every product is checked. */
 static float *allocate_floats(uint64_t a, uint64_t b, uint64_t c, uint64_t d, tq_status *status, tq_error *error) {
@@ -61,6 +78,29 @@ static tq_status allocate_activations(tq_session *session, tq_error *error) {
   return status;
 }
 
+static tq_status allocate_codes(const tq_session *session, uint64_t columns, tq_codes *codes, tq_error *error) {
+  tq_status status = TQ_OK;
+  codes->block = session->activations == TQ_ACTIVATIONS_INT8_BLOCK ? TQ_SPAN : 0;
+  codes->steps = allocate_floats(session->batch, tq_step_count((size_t)columns, codes->block), 1, 1, &status, error);
+  if (!status) codes->codes = tq_allocate(session->batch, (size_t)columns, error);
+  return codes->codes ? TQ_OK : TQ_ERROR_SYSTEM;
+}
+
+/* Room for an input in the forms that weights meet instead of it: rotated, and as integers. */
+static tq_status allocate_forms(tq_session *session, tq_error *error) {
+  const tq_hyperparameters *sizes = &session->model->hyperparameters;
+  uint64_t columns = largest_columns(sizes);
+  tq_status status = TQ_OK;
+  if (sizes->rotated) session->rotated = allocate_floats(session->batch, columns, 1, 1, &status, error);
+  if (status || session->activations == TQ_ACTIVATIONS_FLOAT) return status;
+  if (columns > TQ_INTEGER_COLUMNS_LIMIT)
+    return tq_fail(error, TQ_ERROR_CORRUPT, "rows of %llu weights are too long for activations of 8 bits",
+                   (unsigned long long)columns);
+  status = allocate_codes(session, columns, &session->codes[0], error);
+  if (!status && sizes->rotated) status = allocate_codes(session, columns, &session->codes[1], error);
+  return status;
+}
+
 static tq_status allocate_cache(tq_session *session, tq_error *error) {
   const tq_hyperparameters *sizes = &session->model->hyperparameters;
   uint64_t layers = sizes->layers, sequences = session->sequences, key = tq_extent_size(sizes, TQ_EXTENT_KEY);
@@ -88,6 +128,7 @@ static tq_status create(tq_session *session, uint32_t threads, tq_error *error) 
   if (!status) status = allocate_records(session, error);
   if (!status) status = allocate_cache(session, error);
   if (!status) status = allocate_activations(session, error);
+  if (!status) status = allocate_forms(session, error);
   return status ? status : allocate_scratch(session, error);
 }
 
@@ -103,6 +144,7 @@ tq_status tq_session_create(const tq_model *model, const tq_session_options *opt
   created->context = given.context ? given.context : model->hyperparameters.context;
   created->sequences = given.sequences ? given.sequences : 1;
   created->batch = given.batch ? given.batch : DEFAULT_BATCH;
+  created->activations = given.activations ? given.activations : model->activations;
   tq_status status = create(created, given.threads, error);
   if (status)
     tq_session_destroy(created);
@@ -114,15 +156,37 @@ tq_status tq_session_create(const tq_model *model, const tq_session_options *opt
 void tq_session_destroy(tq_session *session) {
   if (!session) return;
   tq_team_destroy(session->team);
-  void *const memory[] = {session->keys,     session->values, session->held,   session->next,      session->touched,
-                          session->residual, session->normed, session->query,  session->attended,  session->key,
-                          session->value,    session->gate,   session->up,     session->projected, session->cosines,
-                          session->sines,    session->logits, session->wanted, session->scratch};
+  void *const memory[] = {session->keys,
+                          session->values,
+                          session->held,
+                          session->next,
+                          session->touched,
+                          session->residual,
+                          session->normed,
+                          session->query,
+                          session->attended,
+                          session->key,
+                          session->value,
+                          session->gate,
+                          session->up,
+                          session->projected,
+                          session->cosines,
+                          session->sines,
+                          session->logits,
+                          session->wanted,
+                          session->scratch,
+                          session->rotated,
+                          session->codes[0].codes,
+                          session->codes[0].steps,
+                          session->codes[1].codes,
+                          session->codes[1].steps};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) tq_free(memory[i]);
   tq_free(session);
 }
 
 uint32_t tq_session_context(const tq_session *session) { return session->context; }
+
+tq_activations tq_session_activations(const tq_session *session) { return session->activations; }
 
 void tq_session_truncate(tq_session *session, uint32_t sequence, uint32_t from) {
   uint32_t layers = session->model->hyperparameters.layers;

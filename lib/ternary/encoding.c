@@ -1,11 +1,7 @@
-/* The table of encodings, and the foreign block types that can be decoded. */
+/* The table of encodings. */
 #include "tq/encoding.h"
 
-#include "base/bytes.h"
-#include "tq/ternary.h"
-
 #include <stddef.h>
-#include <string.h>
 
 static const tq_encoding_info encodings[] = {
     {TQ_F32, "F32", 1, 4, true},
@@ -39,26 +35,5 @@ static const tq_encoding_info encodings[] = {
 const tq_encoding_info *tq_encoding_find(uint32_t id) {
   for (size_t i = 0; i < sizeof encodings / sizeof *encodings; i++)
     if (encodings[i].id == id) return &encodings[i];
-  return NULL;
-}
-
-/* Q8_0: an F16 scale, then 32 signed bytes. */
-enum { Q8_0_ELEMENTS = 32, Q8_0_BYTES = 34 };
-
-static void decode_q8_0(const void *blocks, uint64_t block_count, float *values) {
-  const uint8_t *block = blocks;
-  for (uint64_t b = 0; b < block_count; b++, block += Q8_0_BYTES, values += Q8_0_ELEMENTS) {
-    float scale = tq_f16_to_f32(tq_load_u16(block));
-    for (size_t i = 0; i < Q8_0_ELEMENTS; i++) values[i] = scale * (float)(int8_t)block[2 + i];
-  }
-}
-
-static const tq_block_type block_types[] = {
-    {"Q8_0", Q8_0_ELEMENTS, Q8_0_BYTES, decode_q8_0},
-};
-
-const tq_block_type *tq_block_type_find(const char *name) {
-  for (size_t i = 0; i < sizeof block_types / sizeof *block_types; i++)
-    if (strcmp(block_types[i].name, name) == 0) return &block_types[i];
   return NULL;
 }

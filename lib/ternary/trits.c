@@ -1,4 +1,6 @@
-/* The packed codes: the scalar reference that every other reader of packed rows is checked against. */
+/* The packed codes: the scalar reference that every other reader of packed rows is checked against. Whole blocks, which
+ * are all of a row but its end, have loops of their own: a compiler makes vector code of a loop over bytes with a
+ * constant span. */
 #include "tq/ternary.h"
 
 enum { BASE3_CODES = 243 };
@@ -37,6 +39,24 @@ static uint64_t filled(const block *b, uint64_t k) {
   return b->count - before < b->span ? b->count - before : b->span;
 }
 
+static void pack_2bit_whole(const int8_t *restrict trits, uint8_t *restrict bytes) {
+  for (size_t m = 0; m < TQ_SPAN; m++) {
+    uint8_t low = (uint8_t)((trits[m] + 1) | (trits[TQ_SPAN + m] + 1) << 2);
+    uint8_t high = (uint8_t)((trits[2 * TQ_SPAN + m] + 1) | (trits[3 * TQ_SPAN + m] + 1) << 2);
+    bytes[m] = (uint8_t)(low | high << 4);
+  }
+}
+
+static void unpack_2bit_whole(const uint8_t *restrict bytes, int8_t *restrict trits) {
+  for (size_t m = 0; m < TQ_SPAN; m++) {
+    uint8_t byte = bytes[m];
+    trits[m] = (int8_t)((byte & 3) - 1);
+    trits[TQ_SPAN + m] = (int8_t)((byte >> 2 & 3) - 1);
+    trits[2 * TQ_SPAN + m] = (int8_t)((byte >> 4 & 3) - 1);
+    trits[3 * TQ_SPAN + m] = (int8_t)((byte >> 6) - 1);
+  }
+}
+
 static void pack_2bit(const block *b, const int8_t *trits, uint8_t *bytes) {
   for (uint64_t m = 0; m < b->span; m++) bytes[m] = 0;
   for (uint64_t k = 0; k < 4; k++) {
@@ -60,7 +80,33 @@ static uint8_t base3_byte(uint8_t number) {
 
 static int base3_digit(uint8_t byte, uint64_t k) { return (uint8_t)(byte * powers_of_3[k]) * 3 >> 8; }
 
-static bool base3_is_code(uint8_t byte) { return base3_byte((uint8_t)(byte * BASE3_CODES >> 8)) == byte; }
+/* Some n has 256 n <= 243 byte < 256 n + 243 just when the middle is less than 243 beyond a multiple of 256. */
+static bool base3_is_code(uint8_t byte) { return (uint8_t)(byte * BASE3_CODES) < BASE3_CODES; }
+
+static void pack_base3_whole(const int8_t *restrict trits, uint8_t *restrict bytes) {
+  for (size_t m = 0; m < TQ_SPAN; m++) {
+    uint8_t number = (uint8_t)(trits[m] + 1);
+    number = (uint8_t)(number * 3 + trits[TQ_SPAN + m] + 1);
+    number = (uint8_t)(number * 3 + trits[2 * TQ_SPAN + m] + 1);
+    number = (uint8_t)(number * 3 + trits[3 * TQ_SPAN + m] + 1);
+    number = (uint8_t)(number * 3 + trits[4 * TQ_SPAN + m] + 1);
+    bytes[m] = base3_byte(number);
+  }
+}
+
+/* The digit 3 byte >> 8, less one, by comparisons: a third of 256 is 85 and a bit. */
+static int8_t first_trit(uint8_t byte) { return (int8_t)((byte > 85) + (byte > 170) - 1); }
+
+static void unpack_base3_whole(const uint8_t *restrict bytes, int8_t *restrict trits) {
+  for (size_t m = 0; m < TQ_SPAN; m++) {
+    uint8_t rest = bytes[m];
+    trits[m] = first_trit(rest);
+    trits[TQ_SPAN + m] = first_trit(rest = (uint8_t)(rest * 3));
+    trits[2 * TQ_SPAN + m] = first_trit(rest = (uint8_t)(rest * 3));
+    trits[3 * TQ_SPAN + m] = first_trit(rest = (uint8_t)(rest * 3));
+    trits[4 * TQ_SPAN + m] = first_trit((uint8_t)(rest * 3));
+  }
+}
 
 static void pack_base3(const block *b, const int8_t *trits, uint8_t *bytes) {
   for (uint64_t m = 0; m < b->span; m++) bytes[m] = 0;
@@ -79,21 +125,25 @@ static void unpack_base3(const block *b, const uint8_t *bytes, int8_t *trits) {
   }
 }
 
+static bool is_whole(uint32_t encoding, const block *b) { return b->count == weights_per_byte(encoding) * TQ_SPAN; }
+
 void tq_trits_pack(uint32_t encoding, const int8_t *trits, uint64_t columns, uint8_t *row) {
+  bool base3 = encoding == TQ_TERNARY_BASE3;
   for (block b = {0}; next_block(encoding, columns, &b); row += b.span) {
-    if (encoding == TQ_TERNARY_BASE3)
-      pack_base3(&b, trits + b.first, row);
+    if (is_whole(encoding, &b))
+      (base3 ? pack_base3_whole : pack_2bit_whole)(trits + b.first, row);
     else
-      pack_2bit(&b, trits + b.first, row);
+      (base3 ? pack_base3 : pack_2bit)(&b, trits + b.first, row);
   }
 }
 
 void tq_trits_unpack(uint32_t encoding, const uint8_t *row, uint64_t columns, int8_t *trits) {
+  bool base3 = encoding == TQ_TERNARY_BASE3;
   for (block b = {0}; next_block(encoding, columns, &b); row += b.span) {
-    if (encoding == TQ_TERNARY_BASE3)
-      unpack_base3(&b, row, trits + b.first);
+    if (is_whole(encoding, &b))
+      (base3 ? unpack_base3_whole : unpack_2bit_whole)(row, trits + b.first);
     else
-      unpack_2bit(&b, row, trits + b.first);
+      (base3 ? unpack_base3 : unpack_2bit)(&b, row, trits + b.first);
   }
 }
 
@@ -112,9 +162,20 @@ static bool padding_is_valid(uint32_t encoding, const block *b, uint64_t m, uint
   return true;
 }
 
+static bool whole_is_valid(uint32_t encoding, const uint8_t *bytes) {
+  uint8_t bad = 0;
+  if (encoding == TQ_TERNARY_BASE3) {
+    for (size_t m = 0; m < TQ_SPAN; m++) bad |= !base3_is_code(bytes[m]);
+  } else if (encoding == TQ_TERNARY_2BIT) {
+    for (size_t m = 0; m < TQ_SPAN; m++) bad |= bytes[m] & bytes[m] >> 1 & 0x55;
+  }
+  return !bad;
+}
+
 bool tq_trits_valid(uint32_t encoding, const uint8_t *row, uint64_t columns, uint64_t *bad) {
   uint64_t offset = 0;
   for (block b = {0}; next_block(encoding, columns, &b); offset += b.span) {
+    if (is_whole(encoding, &b) && whole_is_valid(encoding, row + offset)) continue;
     bool padded = b.span * weights_per_byte(encoding) > b.count;
     for (uint64_t m = 0; m < b.span; m++) {
       uint8_t byte = row[offset + m];
@@ -136,6 +197,11 @@ static uint8_t occurrences(const int8_t *trits, uint64_t count, int8_t value) {
 void tq_trits_count(const int8_t *trits, uint64_t columns, uint64_t counts[4]) {
   for (uint64_t c = 0; c < columns; c += 255) {
     uint64_t part = columns - c < 255 ? columns - c : 255;
-    for (int value = -1; value <= 2; value++) counts[value + 1] += occurrences(trits + c, part, (int8_t)value);
+    uint64_t minus = occurrences(trits + c, part, -1), plus = occurrences(trits + c, part, 1);
+    uint64_t two = occurrences(trits + c, part, 2);
+    counts[0] += minus;
+    counts[1] += part - minus - plus - two;
+    counts[2] += plus;
+    counts[3] += two;
   }
 }

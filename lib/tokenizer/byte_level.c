@@ -43,6 +43,16 @@ static tq_status add_token(tq_encoder *encoder, const tq_symbol *symbol, const c
                  (unsigned)(uint8_t)word[symbol->start]);
 }
 
+static tq_status merge_word(tq_encoder *encoder, const char *word, size_t size, tq_error *error) {
+  const tq_tokenizer *tokenizer = encoder->tokenizer;
+  tq_status status = TQ_OK;
+  tq_merger_reset(&encoder->merger);
+  for (size_t i = 0; i < size && !status; i++) {
+    status = tq_merger_add(&encoder->merger, (uint32_t)i, 1, tokenizer->byte_tokens[(uint8_t)word[i]], error);
+  }
+  return status ? status : tq_merger_run(&encoder->merger, pair, tokenizer, error);
+}
+
 static tq_status encode_word(tq_encoder *encoder, const char *word, size_t size, tq_error *error) {
   const tq_tokenizer *tokenizer = encoder->tokenizer;
   tq_status status = TQ_OK;
@@ -52,14 +62,61 @@ static tq_status encode_word(tq_encoder *encoder, const char *word, size_t size,
     if (status) return status;
     if (id != TQ_SECTION_NO_TOKEN) return tq_encoder_add(encoder, id, error);
   }
-  tq_merger_reset(&encoder->merger);
-  for (size_t i = 0; i < size && !status; i++) {
-    status = tq_merger_add(&encoder->merger, (uint32_t)i, 1, tokenizer->byte_tokens[(uint8_t)word[i]], error);
-  }
-  if (!status) status = tq_merger_run(&encoder->merger, pair, tokenizer, error);
+  status = merge_word(encoder, word, size, error);
   for (uint32_t i = 0; i != TQ_NO_SYMBOL && !status; i = encoder->merger.symbols[i].next) {
     status = add_token(encoder, &encoder->merger.symbols[i], word, error);
   }
+  return status;
+}
+
+/* Whether a text can be a word at all: what the patterns cut when it stands alone they cut anywhere, unless it begins
+ * with a space, whose words depend on what follows. */
+static tq_status can_be_word(const tq_tokenizer *tokenizer, const char *text, size_t size, bool *can, tq_error *error) {
+  tq_words words = {0};
+  *can = size > 0;
+  if (size == 0 || text[0] <= ' ' || text[0] > '~') return TQ_OK;
+  tq_status status = tq_splitter_split(tokenizer->splitter, text, size, &words, error);
+  *can = words.count == 1;
+  tq_free(words.ends);
+  return status;
+}
+
+/* The bytes that a token's text stands for; false when a word cannot become that token by its text. */
+static bool word_of_token(const tq_tokenizer *tokenizer, uint32_t id, char *word, size_t *size) {
+  tq_string text = tq_token_text(tokenizer, id);
+  *size = 0;
+  if (tq_token_find_ordinary(tokenizer, text.data, text.size) != id) return false;
+  for (size_t at = 0; at < text.size;) {
+    int byte = tq_printable_next(text, &at);
+    if (byte < 0) return false;
+    word[(*size)++] = (char)byte;
+  }
+  return true;
+}
+
+static tq_status merges_make(tq_encoder *encoder, uint32_t id, char *word, bool *same, tq_error *error) {
+  const tq_tokenizer *tokenizer = encoder->tokenizer;
+  size_t size;
+  bool can;
+  *same = true;
+  if (!word_of_token(tokenizer, id, word, &size)) return TQ_OK;
+  tq_status status = can_be_word(tokenizer, word, size, &can, error);
+  if (status || !can) return status;
+  status = merge_word(encoder, word, size, error);
+  if (!status) *same = encoder->merger.symbols[0].size == size && encoder->merger.symbols[0].id == id;
+  return status;
+}
+
+tq_status tq_merges_make_every_token(const tq_tokenizer *tokenizer, bool *every, tq_error *error) {
+  tq_encoder encoder = {.tokenizer = tokenizer};
+  *every = tokenizer->splitter != NULL;
+  char *word = tq_allocate((size_t)tokenizer->longest_text + 1, 1, error);
+  tq_status status = word ? TQ_OK : TQ_ERROR_SYSTEM;
+  for (uint32_t id = 0; !status && *every && id < tokenizer->token_count; id++) {
+    status = merges_make(&encoder, id, word, every, error);
+  }
+  tq_merger_free(&encoder.merger);
+  tq_free(word);
   return status;
 }
 

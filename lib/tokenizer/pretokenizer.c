@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "tokenizer/cased_letters.h"
 #include "tokenizer/utf8.h"
 #include "tq/tokenizer.h"
 
@@ -10,13 +11,43 @@
 #include <string.h>
 
 #define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define LLAMA3_PATTERN                                                                                                 \
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"              \
-  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
+#define LINES_AND_SPACES "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3_PATTERN CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+" LINES_AND_SPACES
+#define QWEN2_PATTERN CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+" LINES_AND_SPACES
+/* Marks stay with the letters before them. */
+#define QWEN35_PATTERN                                                                                                 \
+  CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+" LINES_AND_SPACES
+#define CJK "[一-龥ࠀ-一가-퟿]+"
+#define DEEPSEEK_LLM_PATTERNS                                                                                          \
+  "[\\r\\n]\n"                                                                                                         \
+  "\\s?[" TQ_CASED_LETTERS "]+\n"                                                                                      \
+  "\\s?[!-/:-~！-／：-～‘-‟　-。]+\n"                                                                        \
+  "\\s+$\n" CJK "\n\\p{N}"
+#define DEEPSEEK_CODER_PATTERNS "[\\r\\n]\n\\s?\\p{L}+\n\\s?\\p{P}+\n" CJK "\n\\p{N}"
+#define DEEPSEEK_V3_PATTERNS                                                                                           \
+  "\\p{N}{1,3}\n"                                                                                                      \
+  "[一-龥぀-ゟ゠-ヿ]+\n"                                                                                         \
+  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                  \
+  "| ?[\\p{P}\\p{S}]+" LINES_AND_SPACES
 
 static const tq_pretokenizer pretokenizers[] = {
-    {{"gpt-2"}, {GPT2_PATTERN}, GPT2_PATTERN, false, false, ""},
-    {{"llama-bpe", "llama3", "llama-v3"}, {LLAMA3_PATTERN}, LLAMA3_PATTERN, true, true, ""},
+    {{"gpt-2", "phi-2"}, GPT2_PATTERN, false, false, ""},
+    {{"mpt", "olmo"}, GPT2_PATTERN, false, false, "nfc"},
+    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1"}, LLAMA3_PATTERN, true, true, ""},
+    {{"smaug-bpe", "dbrx"}, LLAMA3_PATTERN, false, false, ""},
+    {{"qwen2", "deepseek-r1-qwen"}, QWEN2_PATTERN, false, false, "nfc"},
+    {{"qwen35"}, QWEN35_PATTERN, false, false, "nfc"},
+    {{"falcon"},
+     TQ_PATTERN_PUNCTUATION "\n" GPT2_PATTERN "\n" TQ_PATTERN_MAPPED_DIGITS "\n" TQ_PATTERN_DIGIT_TRIPLE,
+     false,
+     false,
+     ""},
+    {{"starcoder", "refact", "smollm"}, "\\p{N}\n" GPT2_PATTERN, false, false, ""},
+    {{"deepseek-llm"}, DEEPSEEK_LLM_PATTERNS, false, false, ""},
+    {{"deepseek-coder"}, DEEPSEEK_CODER_PATTERNS, false, false, ""},
+    {{"deepseek-v3"}, DEEPSEEK_V3_PATTERNS, false, false, ""},
+    {{"default"}, "[\\p{P}\\$\\+<=>\\^~\\|]+\n" GPT2_PATTERN "\n\\p{N}+\n" TQ_PATTERN_DIGIT_TRIPLE, false, false, ""},
 };
 
 enum { PRETOKENIZERS = sizeof pretokenizers / sizeof *pretokenizers };
@@ -30,16 +61,19 @@ const tq_pretokenizer *tq_pretokenizer_find(const char *name) {
   return NULL;
 }
 
-const char *tq_pretokenizer_by_pattern(const char *patterns) {
+const char *tq_pretokenizer_by_pattern(const char *patterns, const char *normalizer) {
+  const char *name = NULL;
   for (size_t i = 0; i < PRETOKENIZERS; i++) {
-    if (strcmp(pretokenizers[i].joined, patterns) == 0) return pretokenizers[i].names[0];
+    if (strcmp(pretokenizers[i].patterns, patterns) != 0) continue;
+    if (strcmp(pretokenizers[i].normalizer, normalizer) == 0) return pretokenizers[i].names[0];
+    if (!name) name = pretokenizers[i].names[0];
   }
-  return NULL;
+  return name;
 }
 
 const char *tq_pretokenizer_pattern(const char *name) {
   const tq_pretokenizer *row = tq_pretokenizer_find(name);
-  return row ? row->joined : NULL;
+  return row ? row->patterns : NULL;
 }
 
 /* ---- compiling ---- */
@@ -65,14 +99,28 @@ static tq_status out_of_memory(tq_error *error) {
   return tq_fail(error, TQ_ERROR_SYSTEM, "out of memory for a pre-tokenizer's pattern");
 }
 
+/* Patterns that, as they are published, take the square of a text's length where there is no just-in-time compiler, and
+ * the same without that: a run of spaces is tried at its start only. */
+static const struct { const char *published, *compiled; } quicker[] = {{"\\s+$", "(?<!\\s)\\s++$"}};
+
+static tq_string find_quicker(tq_string pattern) {
+  for (size_t i = 0; i < sizeof quicker / sizeof *quicker; i++) {
+    const char *published = quicker[i].published, *compiled = quicker[i].compiled;
+    if (strlen(published) == pattern.size && memcmp(published, pattern.data, pattern.size) == 0)
+      return (tq_string){compiled, strlen(compiled)};
+  }
+  return pattern;
+}
+
 /* Without a just-in-time compiler the pattern is interpreted: slower, and the same. */
-static tq_status compile(tq_splitter *splitter, const char *pattern, tq_error *error) {
+static tq_status compile(tq_splitter *splitter, tq_string published, tq_error *error) {
+  tq_string pattern = find_quicker(published);
   pcre2_compile_context *context = pcre2_compile_context_create(splitter->general);
   if (!context) return out_of_memory(error);
   int code;
   PCRE2_SIZE offset;
   pcre2_code *compiled =
-      pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &offset, context);
+      pcre2_compile((PCRE2_SPTR)pattern.data, pattern.size, PCRE2_UTF | PCRE2_UCP, &code, &offset, context);
   pcre2_compile_context_free(context);
   if (!compiled) {
     return tq_fail(error, TQ_ERROR_SYSTEM, "PCRE2 does not compile a pre-tokenizer's pattern: error %d at %zu", code,
@@ -100,8 +148,10 @@ tq_status tq_splitter_create(const tq_pretokenizer *pretokenizer, tq_splitter **
   tq_splitter *made = tq_allocate(1, sizeof *made, error);
   if (!made) return TQ_ERROR_SYSTEM;
   tq_status status = create_contexts(made, error);
-  for (size_t i = 0; i < TQ_PRETOKENIZER_PATTERNS && pretokenizer->patterns[i] && !status; i++) {
-    status = compile(made, pretokenizer->patterns[i], error);
+  for (const char *at = pretokenizer->patterns; *at && !status;) {
+    size_t size = strcspn(at, "\n");
+    status = compile(made, (tq_string){at, size}, error);
+    at += size + (at[size] == '\n');
   }
   if (status) {
     tq_splitter_destroy(made);

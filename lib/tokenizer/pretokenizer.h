@@ -8,12 +8,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TQ_PRETOKENIZER_NAMES = 4, TQ_PRETOKENIZER_PATTERNS = 4 };
+enum { TQ_PRETOKENIZER_NAMES = 6, TQ_PRETOKENIZER_PATTERNS = 6 };
+
+/* What tokenizer.json says without a pattern, as the patterns that do the same: ASCII or Unicode punctuation in runs,
+ * and runs of digits in text whose bytes have become printable characters. There the characters of some bytes beyond
+ * ASCII count as digits too; a vocabulary that was made with such cuts has no token that spans one, so that leaving
+ * them out changes nothing. */
+#define TQ_PATTERN_PUNCTUATION "[\\p{P}$+<=>^`|~]+"
+#define TQ_PATTERN_MAPPED_DIGITS "[0-9]+"
+#define TQ_PATTERN_DIGIT_TRIPLE "[0-9][0-9][0-9]"
 
 typedef struct tq_pretokenizer {
-  const char *names[TQ_PRETOKENIZER_NAMES];       /* GGUF's; the first is canonical, the others mean the same */
-  const char *patterns[TQ_PRETOKENIZER_PATTERNS]; /* as tokenizer.json has them; each cuts what the ones before left */
-  const char *joined;                             /* the patterns, a newline between them */
+  const char *names[TQ_PRETOKENIZER_NAMES]; /* GGUF's; the first is canonical, the others mean the same */
+  const char *patterns; /* as tokenizer.json has them, a newline between two; each cuts what the ones before left */
   /* What the name alone implies, since GGUF has no keys for it. */
   bool ignore_merges;
   bool add_bos;

@@ -61,7 +61,7 @@ static void group_free(length_group *group) {
   tq_free(group->used);
 }
 
-static tq_status add_fragment(tq_fragments *fragments, tq_fragment fragment, tq_error *error) {
+tq_status tq_fragments_add(tq_fragments *fragments, tq_fragment fragment, tq_error *error) {
   void *items = fragments->items;
   tq_status status = tq_grow(&items, &fragments->capacity, fragments->count + 1, sizeof fragment, error);
   fragments->items = items;
@@ -94,15 +94,15 @@ static tq_status cut_fragment(const tq_tokenizer *tokenizer, const length_group 
     uint32_t id = identify(tokenizer, group, text + start, control);
     if (id == TQ_SECTION_NO_TOKEN) continue;
     if (start > done) {
-      status = add_fragment(cut, (tq_fragment){done, start - done, TQ_SECTION_NO_TOKEN}, error);
+      status = tq_fragments_add(cut, (tq_fragment){done, start - done, TQ_SECTION_NO_TOKEN}, error);
     }
-    if (!status) status = add_fragment(cut, (tq_fragment){start, length, id}, error);
+    if (!status) status = tq_fragments_add(cut, (tq_fragment){start, length, id}, error);
     done = at + 1;
     filled = 0;
     hash = 0;
   }
   if (!status && done < end) {
-    status = add_fragment(cut, (tq_fragment){done, end - done, TQ_SECTION_NO_TOKEN}, error);
+    status = tq_fragments_add(cut, (tq_fragment){done, end - done, TQ_SECTION_NO_TOKEN}, error);
   }
   return status;
 }
@@ -114,7 +114,7 @@ static tq_status cut_all(const tq_tokenizer *tokenizer, const length_group *grou
   for (size_t i = 0; i < fragments->count && !status; i++) {
     tq_fragment fragment = fragments->items[i];
     bool whole = fragment.id != TQ_SECTION_NO_TOKEN || fragment.size < group->length;
-    status = whole ? add_fragment(&cut, fragment, error)
+    status = whole ? tq_fragments_add(&cut, fragment, error)
                    : cut_fragment(tokenizer, group, text, fragment, control, &cut, error);
   }
   tq_free(fragments->items);
@@ -144,7 +144,7 @@ tq_status tq_split_special(const tq_tokenizer *tokenizer, const char *text, size
                            tq_fragments *fragments, tq_error *error) {
   const uint8_t *matches = tokenizer->tables[TQ_TABLE_MATCHES];
   if (size == 0) return TQ_OK;
-  tq_status status = add_fragment(fragments, (tq_fragment){0, size, TQ_SECTION_NO_TOKEN}, error);
+  tq_status status = tq_fragments_add(fragments, (tq_fragment){0, size, TQ_SECTION_NO_TOKEN}, error);
   for (size_t first = 0, end; first < tokenizer->match_count && !status; first = end) {
     size_t length = tq_token_text(tokenizer, tq_load_u32(matches + 4 * first)).size;
     end = first + 1;

@@ -65,6 +65,9 @@ tq_status tq_encoder_add(tq_encoder *encoder, uint32_t id, tq_error *error);
 tq_status tq_encode_sentencepiece(tq_encoder *encoder, const char *text, size_t size, bool space_prefix,
                                   tq_error *error);
 tq_status tq_encode_byte_level(tq_encoder *encoder, const char *text, size_t size, tq_error *error);
+/* Whether the merges make of every word that is itself a token that very token, so that ignoring merges for such words
+ * or not is the same. False for a pre-tokenizer that is not known. Byte level only. */
+tq_status tq_merges_make_every_token(const tq_tokenizer *tokenizer, bool *every, tq_error *error);
 
 /* ---- special tokens in raw text ---- */
 
@@ -78,6 +81,8 @@ typedef struct tq_fragments {
   tq_fragment *items;
   size_t count, capacity;
 } tq_fragments;
+
+tq_status tq_fragments_add(tq_fragments *fragments, tq_fragment fragment, tq_error *error);
 
 /* Cuts text at user-defined tokens and, when `control`, at control and unknown tokens: the longest are looked for first
  * in the whole text, of equally long ones the leftmost, as llama.cpp does. items are freed by tq_free. */

@@ -295,6 +295,97 @@ START_TEST(tokenize_prints_ids) {
 }
 END_TEST
 
+/* ---- conversations ---- */
+
+/* The vocabulary of "plain" texts, with the end of a turn as a token that has a text. */
+static const chain_token turns[] = {
+    {"<unk>", TQ_TOKEN_UNKNOWN},
+    {"<s>", TQ_TOKEN_CONTROL},
+    {"</s>", TQ_TOKEN_CONTROL},
+    {"\xe2\x96\x81", TQ_TOKEN_NORMAL},
+    {"a", TQ_TOKEN_NORMAL},
+    {"b", TQ_TOKEN_NORMAL},
+    {"<|im_start|>", TQ_TOKEN_CONTROL},
+    {"u", TQ_TOKEN_NORMAL},
+    {"s", TQ_TOKEN_NORMAL},
+    {"e", TQ_TOKEN_NORMAL},
+    {"r", TQ_TOKEN_NORMAL},
+    {"<0x0A>", TQ_TOKEN_BYTE},
+    {"i", TQ_TOKEN_NORMAL},
+    {"t", TQ_TOKEN_NORMAL},
+    {"n", TQ_TOKEN_NORMAL},
+    {"<|im_end|>", TQ_TOKEN_USER_DEFINED},
+    {"c", TQ_TOKEN_NORMAL},
+    {"y", TQ_TOKEN_NORMAL},
+    {"m", TQ_TOKEN_NORMAL},
+};
+enum { TURNS = sizeof turns / sizeof turns[0] };
+
+#define CHATML_TEMPLATE                                                                                                \
+  "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "     \
+  "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+
+static const char *turns_path(const char *chat_template) {
+  const char *path = temporary_path("turns.tq");
+  chain_model_write_chat(path, turns, TURNS, 128, 9, 0, chat_template);
+  return path;
+}
+
+START_TEST(prompts_are_messages) {
+  const char *model = turns_path(CHATML_TEMPLATE);
+  /* <s> <|im_start|>user LF a b <|im_end|> LF <|im_start|>assistant LF */
+  ck_output(model, "MODEL --chat --tokenize -p ab", "1 6 7 8 9 10 11 4 5 15 11 6 4 8 8 12 8 13 4 14 13 11\n");
+  ck_output(model, "MODEL --chat --tokenize --no-bos -p a", "6 7 8 9 10 11 4 15 11 6 4 8 8 12 8 13 4 14 13 11\n");
+  ck_output(model, "MODEL --chat --system b --tokenize -p a",
+            "1 6 8 17 8 13 9 18 11 5 15 11 6 7 8 9 10 11 4 15 11 6 4 8 8 12 8 13 4 14 13 11\n");
+  ck_output(model, "MODEL --chat --system NOTHING --tokenize -p a",
+            "1 6 8 17 8 13 9 18 11 15 11 6 7 8 9 10 11 4 15 11 6 4 8 8 12 8 13 4 14 13 11\n");
+  outcome of = run(model, "MODEL --chat --echo -n 0", "ab\n");
+  ck_assert_str_eq(of.output, "<|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\n");
+  drop(&of);
+}
+END_TEST
+
+/* The reply ends where its turn does, though the token for that is one with a text. */
+START_TEST(replies_end_with_their_turn) {
+  const char *model = turns_path(CHATML_TEMPLATE);
+  ck_output(model, "MODEL --chat -p a --temp 0", "itn");
+  ck_output(model, "MODEL --chat -p a --temp 0 --ids", "12 13 14\n");
+  ck_output(model, "MODEL --chat -p a --temp 0 --stop t", "i");
+  ck_output(model, "MODEL --chat --chat-template plain -p i --temp 0", "tn<|im_end|>cym");
+  ck_output(model, "MODEL -p i --temp 0", "tn<|im_end|>cym");
+}
+END_TEST
+
+/* The names of control tokens in the message are text. */
+START_TEST(messages_do_not_end_turns) {
+  const char *model = turns_path("");
+  ck_output(model, "MODEL --tokenize --no-bos -p a</s>b", "4 2 5\n");
+  ck_output(model, "MODEL --chat --tokenize --no-bos -p a</s>b", "4 0 8 0 5\n");
+  ck_output(model, "MODEL --chat --chat-template chatml --tokenize --no-bos -p a", /* asked for */
+            "6 7 8 9 10 11 4 15 11 6 4 8 8 12 8 13 4 14 13 11\n");
+}
+END_TEST
+
+START_TEST(unknown_chat_templates_are_refused) {
+  const char *model = turns_path("{{_'martian'_}}");
+  ck_run_fails(model, "MODEL --chat -p a", 3,
+               "turns.tq: chat template \"{{_'martian'_}}\" is not understood; --chat-template takes one of plain, ");
+  ck_run_fails(model, "MODEL --chat --tokenize -p a", 3, "is not understood");
+  ck_output(model, "MODEL --chat --chat-template plain --tokenize -p a", "1 4\n");
+  ck_output(model, "MODEL --tokenize -p a", "1 4\n");
+}
+END_TEST
+
+/* Floats are what there is where no weight is a trit. */
+START_TEST(activations_are_chosen) {
+  const char *model = chain_path();
+  ck_output(model, "MODEL -p b --temp 0 --activations float", "STOPc");
+  ck_output(model, "MODEL -p b --temp 0 --activations int8-token", "STOPc");
+  ck_output(model, "MODEL -p b --temp 0 --activations int8-block", "STOPc");
+}
+END_TEST
+
 START_TEST(timing_and_seed_are_on_stderr) {
   const char *model = chain_path();
   outcome of = run(model, "MODEL -p a", NULL);
@@ -330,6 +421,11 @@ START_TEST(wrong_usage_is_told) {
       {"MODEL -p a --seed -1", "--seed takes a whole number"},
       {"MODEL -p a --stop NOTHING", "--stop takes a text that is not empty"},
       {"MODEL -p a --unknown", "--unknown"},
+      {"MODEL -p a --system b", "--system goes with --chat"},
+      {"MODEL -p a --chat-template plain", "--chat-template goes with --chat"},
+      {"MODEL -p a --chat --chat-template martian", "takes one of plain, qwen3, "},
+      {"MODEL -p a --chat --chat-template martian", "bitnet, not 'martian'"},
+      {"MODEL -p a --activations int8", "--activations takes float, int8-token or int8-block, not 'int8'"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) ck_run_fails(model, wrong[i][0], 2, wrong[i][1]);
 }
@@ -506,6 +602,11 @@ int main(void) {
   tcase_add_test(known, prompts_come_from_pipes);
   tcase_add_test(known, prompts_come_from_everywhere);
   tcase_add_test(known, tokenize_prints_ids);
+  tcase_add_test(known, prompts_are_messages);
+  tcase_add_test(known, replies_end_with_their_turn);
+  tcase_add_test(known, messages_do_not_end_turns);
+  tcase_add_test(known, unknown_chat_templates_are_refused);
+  tcase_add_test(known, activations_are_chosen);
   tcase_add_test(known, timing_and_seed_are_on_stderr);
   tcase_add_test(known, wrong_usage_is_told);
   tcase_add_test(known, help_fits_a_screen);

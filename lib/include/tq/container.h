@@ -198,6 +198,10 @@ void tq_writer_abandon(tq_writer *writer); /* NULL is allowed */
 tq_status tq_file_recode(const tq_file *file, const char *path, uint32_t encoding, uint32_t hash_algorithm,
                          tq_error *error);
 
+/* True for tensors that are computed from hyperparameters ("rope_factors", "rope_inverse_frequencies",
+ * "layers.N.rope_inverse_frequencies"): one carrier holds them, another does not, and the model is the same. */
+bool tq_role_is_derived(const char *role);
+
 /* The weights digest over tensors given as roles and content digests in any order: XXH3-128 over the sorted (role,
  * digest) pairs; an absent "head" counts as the "embedding", tensors derived from hyperparameters do not count. */
 tq_status tq_weights_digest(const char *const *roles, const uint8_t (*content_digests)[16], size_t count,

@@ -40,12 +40,16 @@ typedef struct tq_hyperparameters {
   float rope_low_frequency_factor, rope_high_frequency_factor; /* llama3 */
   float rope_beta_fast, rope_beta_slow, rope_attention_factor; /* yarn; attention factor 0: computed */
   tq_gate gate;
-  bool sub_norms; /* RMSNorm before o and before down (BitNet) */
-  bool tied_head; /* no head of its own */
+  bool sub_norms;              /* RMSNorm before o and before down (BitNet) */
+  bool qk_norms;               /* RMSNorm of each head of q and k before RoPE (Qwen3) */
+  bool tied_head;              /* no head of its own */
+  bool rotated;                /* weights are folded with a rotation (prism.hadamard.*) */
+  uint8_t rotation_digest[16]; /* of all that these keys say; zero where there are none */
 } tq_hyperparameters;
 
-/* Reads them from metadata with GGUF's keys. TQ_ERROR_CORRUPT for an unknown architecture (named), a missing key, zero,
- * or values that contradict each other. `tied_head` is left false. */
+/* Reads them from metadata with GGUF's keys. TQ_ERROR_CORRUPT for an architecture that is unknown or cannot be run
+ * (named), a missing key, zero, values that contradict each other, or a rotation that is not understood. `tied_head` is
+ * left false. */
 tq_status tq_hyperparameters_read(const tq_metadata *metadata, tq_hyperparameters *hyperparameters, tq_error *error);
 /* What RoPE's frequencies are divided by: rope_dimensions / 2 floats. 1 without scaling; for linear, llama3 and yarn by
  * their formulas (in double, rounded once). A model with a tensor "rope_factors" (GGUF's form of llama3 scaling) uses
@@ -59,7 +63,8 @@ void tq_function_digest(const tq_hyperparameters *hyperparameters, const float *
 typedef struct tq_model tq_model;
 
 /* Binds the file's tensors to an architecture. The file must outlive the model and be opened before; every role is
- * checked for presence and shape. */
+ * checked for presence and shape. TQ_ERROR_CORRUPT too for latent weights (tq.latent), which are not what the model
+ * computes with. */
 tq_status tq_model_create(const tq_file *file, tq_model **model, tq_error *error);
 void tq_model_destroy(tq_model *model); /* NULL is allowed */
 const tq_hyperparameters *tq_model_hyperparameters(const tq_model *model);
@@ -68,18 +73,35 @@ const tq_tokenizer *tq_model_tokenizer(const tq_model *model);
 
 typedef struct tq_session tq_session;
 
+/* What the weights of a linear layer meet where they are trit codes alone; other weights meet floats. */
+typedef enum tq_activations {
+  TQ_ACTIVATIONS_RECORDED = 0, /* what the metadata's tq.activations says; float where it says nothing */
+  TQ_ACTIVATIONS_FLOAT,        /* the floats themselves: the reference */
+  TQ_ACTIVATIONS_INT8_TOKEN,   /* 8-bit integers with one scale for a token's whole vector */
+  TQ_ACTIVATIONS_INT8_BLOCK    /* 8-bit integers with a scale for each 32 consecutive numbers */
+} tq_activations;
+
+/* "float", "int8-token" or "int8-block"; false for another name. */
+bool tq_activations_by_name(const char *name, tq_activations *activations);
+/* The name, "recorded" for TQ_ACTIVATIONS_RECORDED. */
+const char *tq_activations_name(tq_activations activations);
+
 typedef struct tq_session_options {
   uint32_t context;   /* positions held per sequence; 0: the model's own */
   uint32_t sequences; /* 0: one */
   uint32_t batch;     /* most tokens in one call; 0: 512 */
   uint32_t threads;   /* 0: one per processor */
+  tq_activations activations;
 } tq_session_options;
 
-/* TQ_ERROR_SYSTEM when the sizes do not fit in memory, TQ_ERROR_USAGE when $TQ_CPU names kernels that there are not. */
+/* TQ_ERROR_SYSTEM when the sizes do not fit in memory, TQ_ERROR_USAGE when $TQ_CPU names kernels that there are not,
+ * TQ_ERROR_CORRUPT when rows are too long for sums of 8-bit products. */
 tq_status tq_session_create(const tq_model *model, const tq_session_options *options, tq_session **session,
                             tq_error *error);
 void tq_session_destroy(tq_session *session); /* NULL is allowed */
 uint32_t tq_session_context(const tq_session *session);
+/* What its weights meet: never TQ_ACTIVATIONS_RECORDED. */
+tq_activations tq_session_activations(const tq_session *session);
 /* Forgets positions >= `from` of a sequence. */
 void tq_session_truncate(tq_session *session, uint32_t sequence, uint32_t from);
 

@@ -41,7 +41,12 @@ uint64_t tq_scale_count(uint32_t granularity, uint32_t group, uint64_t rows, uin
 /* Scale `index` of a table in F32, F16 or BF16 as the float that a trit is multiplied by: d, or f32(1 / s) when
  * inverted. */
 float tq_scale_load(uint32_t encoding, uint32_t direction, const void *table, uint64_t index);
-/* values[c] = trits[c] * its scale, for one row; `row` is the row's index in the tensor. A zero trit gives +0. */
+/* Stores in `bytes` the scale that tq_scale_load gives back as exactly `scale`: rounded where that loses nothing, and
+ * for inverted scales the number nearest to 1 / scale whose reciprocal in f32 it is (infinity for a zero). False, with
+ * nothing stored, where there is none, and for NaN and infinities. */
+bool tq_scale_store(uint32_t encoding, uint32_t direction, float scale, void *bytes);
+/* values[c] = trits[c] * its scale, for one row; `row` is the row's index in the tensor. Zeros are +0: those of a zero
+ * trit, whatever its scale, and products that are zero. */
 void tq_trits_scale(const int8_t *trits, uint64_t row, uint64_t columns, uint32_t granularity, uint32_t group,
                     uint32_t encoding, uint32_t direction, const void *table, float *values);
 

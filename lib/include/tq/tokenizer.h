@@ -120,8 +120,9 @@ tq_status tq_tokenizer_decode(const tq_tokenizer *tokenizer, const uint32_t *ids
                               size_t *size, tq_error *error);
 
 /* Pre-tokenizers, for readers that meet a pattern instead of a name. */
-/* The name whose patterns, joined by newlines, are exactly `patterns`, or NULL. */
-const char *tq_pretokenizer_by_pattern(const char *patterns);
+/* The name whose patterns, joined by newlines, are exactly `patterns`, or NULL; of several the one that implies the
+ * normalizer ("" or "nfc"), if there is one. */
+const char *tq_pretokenizer_by_pattern(const char *patterns, const char *normalizer);
 /* The patterns of a name (aliases included), joined by newlines, or NULL for an unknown name. */
 const char *tq_pretokenizer_pattern(const char *name);
 
