@@ -8,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void free_tensor(tq_source_tensor *tensor) {
+  tq_free(tensor->name);
+  tq_free(tensor->role);
+  tq_free(tensor->type_name);
+}
+
 void tq_checkpoint_close(tq_checkpoint *checkpoint) {
   if (!checkpoint) return;
-  for (size_t i = 0; i < checkpoint->tensor_count; i++) {
-    tq_free(checkpoint->tensors[i].name);
-    tq_free(checkpoint->tensors[i].role);
-    tq_free(checkpoint->tensors[i].type_name);
-  }
+  for (size_t i = 0; i < checkpoint->tensor_count; i++) free_tensor(&checkpoint->tensors[i]);
   for (size_t i = 0; i < checkpoint->file_count; i++) {
     tq_free(checkpoint->files[i].path);
     tq_free(checkpoint->files[i].pieces);
@@ -22,6 +24,8 @@ void tq_checkpoint_close(tq_checkpoint *checkpoint) {
   for (size_t i = 0; i < checkpoint->input_count; i++) tq_input_close(checkpoint->inputs[i]);
   tq_metadata_free(checkpoint->metadata);
   tq_buffer_free(&checkpoint->notes);
+  tq_buffer_free(&checkpoint->readings);
+  tq_source_tensor_release(checkpoint);
   tq_free(checkpoint->names);
   tq_free(checkpoint->tensors);
   tq_free(checkpoint->files);
@@ -84,27 +88,33 @@ static void add_name(tq_checkpoint *checkpoint) {
     merge_runs(checkpoint, checkpoint->names + count - 2 * half, half, scratch);
 }
 
-/* Elements and bytes that the shape and encoding demand. */
-static tq_status measure(const char *file, const tq_source_tensor *tensor, uint64_t *bytes, tq_error *error) {
+/* The product of the dimensions, none of which is zero. */
+static tq_status count_elements(const char *file, const tq_source_tensor *tensor, uint64_t *elements, tq_error *error) {
+  if (tensor->dimensions < 1 || tensor->dimensions > TQ_MAX_DIMENSIONS) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %u dimensions (1 to %d are allowed)", file, tensor->name,
+                   tensor->dimensions, TQ_MAX_DIMENSIONS);
+  }
+  *elements = 1;
+  for (uint32_t i = 0; i < tensor->dimensions; i++) {
+    if (tensor->shape[i] == 0) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: dimension %u is zero", file, tensor->name, i);
+    }
+    if (!tq_multiply_u64(*elements, tensor->shape[i], elements)) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its dimensions overflow", file, tensor->name);
+    }
+  }
+  return TQ_OK;
+}
+
+/* Bytes that the shape and encoding of numbers or blocks demand. */
+static tq_status measure_numbers(const char *file, const tq_source_tensor *tensor, uint64_t elements, uint64_t *bytes,
+                                 tq_error *error) {
   const tq_encoding_info *info = tq_encoding_find(tensor->encoding);
   uint64_t unit_elements = tensor->encoding == TQ_BLOCKS ? tensor->block_elements : info ? info->elements : 0;
   uint64_t unit_bytes = tensor->encoding == TQ_BLOCKS ? tensor->block_bytes : info ? info->bytes : 0;
   if (!unit_elements || !unit_bytes) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: type %s is not understood", file, tensor->name,
                    tensor->type_name);
-  }
-  if (tensor->dimensions < 1 || tensor->dimensions > TQ_MAX_DIMENSIONS) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %u dimensions (1 to %d are allowed)", file, tensor->name,
-                   tensor->dimensions, TQ_MAX_DIMENSIONS);
-  }
-  uint64_t elements = 1;
-  for (uint32_t i = 0; i < tensor->dimensions; i++) {
-    if (tensor->shape[i] == 0) {
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: dimension %u is zero", file, tensor->name, i);
-    }
-    if (!tq_multiply_u64(elements, tensor->shape[i], &elements)) {
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its dimensions overflow", file, tensor->name);
-    }
   }
   uint64_t divided = tensor->encoding == TQ_BLOCKS ? tensor->shape[tensor->dimensions - 1] : elements;
   if (divided % unit_elements) {
@@ -118,8 +128,50 @@ static tq_status measure(const char *file, const tq_source_tensor *tensor, uint6
   return TQ_OK;
 }
 
+/* Bytes that the shape and dialect of a packed tensor demand. */
+static tq_status measure_packed(const char *file, const tq_source_tensor *tensor, uint64_t elements, uint64_t *bytes,
+                                tq_error *error) {
+  const tq_dialect *dialect = tensor->form.dialect;
+  uint64_t columns = tensor->shape[tensor->dimensions - 1], rows = elements / columns;
+  char reason[160];
+  if (tq_dialect_shape_problem(dialect, rows, columns, reason, sizeof reason)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: type %s: %s", file, tensor->name, tensor->type_name,
+                   reason);
+  }
+  if (!tq_dialect_size(dialect, rows, columns, bytes)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its size overflows", file, tensor->name);
+  }
+  return TQ_OK;
+}
+
+static tq_status measure(const char *file, const tq_source_tensor *tensor, uint64_t *bytes, tq_error *error) {
+  uint64_t elements;
+  tq_status status = count_elements(file, tensor, &elements, error);
+  if (status) return status;
+  return tensor->form.dialect ? measure_packed(file, tensor, elements, bytes, error)
+                              : measure_numbers(file, tensor, elements, bytes, error);
+}
+
 /* Rows whose order RoPE decides: output channels, so the elements of a bias. */
 static uint64_t rotated_rows(const tq_source_tensor *tensor) { return tensor->shape[0]; }
+
+static tq_status check_row_order(const char *file, const tq_source_tensor *tensor, tq_error *error) {
+  if (!tensor->adjacent_heads) return TQ_OK;
+  uint64_t rows = rotated_rows(tensor);
+  if (rows % tensor->adjacent_heads || (rows / tensor->adjacent_heads) % 2) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu rows are not %u heads of pairs", file, tensor->name,
+                   (unsigned long long)rows, tensor->adjacent_heads);
+  }
+  const tq_dialect *dialect = tensor->form.dialect;
+  if (dialect && (tensor->dimensions != 2 || dialect->is_strided)) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %u dimensions of type %s in adjacent-pair order", file,
+                   tensor->name, tensor->dimensions, tensor->type_name);
+  }
+  if (!dialect && tensor->size % rows) {
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its rows are not whole bytes", file, tensor->name);
+  }
+  return TQ_OK;
+}
 
 static tq_status check_tensor(const tq_checkpoint *checkpoint, const tq_source_tensor *tensor, tq_error *error) {
   if (tensor->input >= checkpoint->input_count) {
@@ -146,17 +198,7 @@ static tq_status check_tensor(const tq_checkpoint *checkpoint, const tq_source_t
                    file, tensor->name, (unsigned long long)tensor->offset,
                    (unsigned long long)(tensor->offset + tensor->size), (unsigned long long)tq_input_size(input));
   }
-  if (tensor->adjacent_heads) {
-    uint64_t rows = rotated_rows(tensor);
-    if (rows % tensor->adjacent_heads || (rows / tensor->adjacent_heads) % 2) {
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu rows are not %u heads of pairs", file, tensor->name,
-                     (unsigned long long)rows, tensor->adjacent_heads);
-    }
-    if (tensor->size % rows) {
-      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: its rows are not whole bytes", file, tensor->name);
-    }
-  }
-  return TQ_OK;
+  return check_row_order(file, tensor, error);
 }
 
 tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *tensor, tq_error *error) {
@@ -177,6 +219,19 @@ tq_status tq_checkpoint_add_tensor(tq_checkpoint *checkpoint, tq_source_tensor *
   checkpoint->tensors[checkpoint->tensor_count++] = *tensor;
   add_name(checkpoint);
   return TQ_OK;
+}
+
+void tq_checkpoint_remove_tensors(tq_checkpoint *checkpoint, const bool *removed) {
+  size_t count = checkpoint->tensor_count;
+  checkpoint->tensor_count = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (removed[i]) {
+      free_tensor(&checkpoint->tensors[i]);
+      continue;
+    }
+    checkpoint->tensors[checkpoint->tensor_count++] = checkpoint->tensors[i];
+    add_name(checkpoint);
+  }
 }
 
 size_t tq_checkpoint_find_role(const tq_checkpoint *checkpoint, const char *role) {
@@ -303,19 +358,83 @@ tq_status tq_checkpoint_set_metadata(tq_checkpoint *checkpoint, tq_metadata_buil
                            checkpoint->metadata_count, &consumed, NULL, &checkpoint->metadata, error);
 }
 
-tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const char *format, ...) {
-  va_list arguments;
+static tq_status add_line(tq_buffer *lines, tq_error *error, const char *format, va_list arguments) {
   char line[1024], printable[1024];
-  va_start(arguments, format);
   int length = vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
   if (length < 0) length = 0;
   if ((size_t)length >= sizeof line) length = sizeof line - 1;
-  return tq_buffer_format(&checkpoint->notes, error, "%s\n",
-                          tq_printable(line, (size_t)length, printable, sizeof printable));
+  return tq_buffer_format(lines, error, "%s\n", tq_printable(line, (size_t)length, printable, sizeof printable));
+}
+
+tq_status tq_checkpoint_note(tq_checkpoint *checkpoint, tq_error *error, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  tq_status status = add_line(&checkpoint->notes, error, format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+tq_status tq_checkpoint_reading(tq_checkpoint *checkpoint, tq_error *error, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  tq_status status = add_line(&checkpoint->readings, error, format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+bool tq_checkpoint_declares_latent(const tq_checkpoint *checkpoint) {
+  return tq_metadata_bool(checkpoint->metadata, "tq.latent", false);
 }
 
 /* ---- reading tensors ---- */
+
+/* Fills what is held up to `end`, and gives what there is of a range; the rest comes from the input. */
+static tq_status read_held(tq_held_tensor *held, tq_input *input, uint64_t start, uint64_t offset, uint64_t size,
+                           uint8_t *buffer, tq_error *error) {
+  uint64_t end = offset + size;
+  if (held->grows && end > held->filled) {
+    tq_status status =
+        tq_input_read(input, start + held->filled, held->bytes + held->filled, (size_t)(end - held->filled), error);
+    if (status) return status;
+    held->filled = end;
+  }
+  uint64_t there = offset >= held->filled ? 0 : end <= held->filled ? size : held->filled - offset;
+  memcpy(buffer, held->bytes + offset, (size_t)there);
+  return tq_input_read(input, start + offset + there, buffer + there, (size_t)(size - there), error);
+}
+
+tq_status tq_source_tensor_bytes(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, void *buffer,
+                                 tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
+  tq_input *input = checkpoint->inputs[tensor->input];
+  tq_held_tensor *held = &checkpoint->held;
+  if (held->bytes && held->tensor == index) return read_held(held, input, tensor->offset, offset, size, buffer, error);
+  return tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
+}
+
+enum { HELD_BYTES = 16 << 20 };
+
+/* Rows that share bytes with rows far off are read as often as there are such: from memory where that is little. */
+static bool is_better_held(const tq_source_tensor *tensor) {
+  return tensor->form.dialect && tensor->form.dialect->is_strided && tensor->size <= HELD_BYTES;
+}
+
+tq_status tq_source_tensor_hold(tq_checkpoint *checkpoint, size_t index, tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
+  tq_source_tensor_release(checkpoint);
+  if (tq_input_seeks(checkpoint->inputs[tensor->input]) && !is_better_held(tensor)) return TQ_OK;
+  uint8_t *bytes = tq_allocate((size_t)tensor->size, 1, error);
+  if (!bytes) return TQ_ERROR_SYSTEM;
+  checkpoint->held = (tq_held_tensor){.bytes = bytes, .tensor = index, .grows = true};
+  return TQ_OK;
+}
+
+void tq_source_tensor_hold_no_more(tq_checkpoint *checkpoint) { checkpoint->held.grows = false; }
+
+void tq_source_tensor_release(tq_checkpoint *checkpoint) {
+  tq_free(checkpoint->held.bytes);
+  checkpoint->held = (tq_held_tensor){0};
+}
 
 static uint64_t head_bytes(const tq_source_tensor *tensor) { return tensor->size / tensor->adjacent_heads; }
 
@@ -342,10 +461,11 @@ void tq_rows_to_half_split(const uint8_t *from, uint8_t *to, uint64_t heads, uin
   }
 }
 
-static tq_status read_heads(tq_input *input, const tq_source_tensor *tensor, uint64_t offset, uint64_t size,
-                            uint8_t *buffer, tq_error *error) {
+static tq_status read_heads(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, uint8_t *buffer,
+                            tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
   uint64_t head = head_bytes(tensor), rows = rotated_rows(tensor) / tensor->adjacent_heads;
-  tq_status status = tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
+  tq_status status = tq_source_tensor_bytes(checkpoint, index, offset, size, buffer, error);
   if (status) return status;
   uint8_t *copy = tq_allocate((size_t)head, 1, error);
   if (!copy) return TQ_ERROR_SYSTEM;
@@ -358,33 +478,34 @@ static tq_status read_heads(tq_input *input, const tq_source_tensor *tensor, uin
 }
 
 /* Reads `count` canonical rows, within one half of a head, that are every second row from `from` in the file. */
-static tq_status read_every_second(tq_input *input, uint64_t from, uint64_t count, uint64_t row, uint8_t *scratch,
-                                   uint8_t *buffer, tq_error *error) {
-  tq_status status = tq_input_read(input, from, scratch, (size_t)((2 * count - 1) * row), error);
+static tq_status read_every_second(tq_checkpoint *checkpoint, size_t index, uint64_t from, uint64_t count, uint64_t row,
+                                   uint8_t *scratch, uint8_t *buffer, tq_error *error) {
+  tq_status status = tq_source_tensor_bytes(checkpoint, index, from, (2 * count - 1) * row, scratch, error);
   for (uint64_t i = 0; !status && i < count; i++) memcpy(buffer + i * row, scratch + 2 * i * row, (size_t)row);
   return status;
 }
 
 /* Of heads too large to be held: small rows are picked from a stretch of the file that covers them, large ones and
  * parts of rows are read by themselves. */
-static tq_status gather(tq_input *input, const tq_source_tensor *tensor, uint64_t offset, uint64_t size,
-                        uint8_t *buffer, tq_error *error) {
+static tq_status gather(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, uint8_t *buffer,
+                        tq_error *error) {
+  const tq_source_tensor *tensor = &checkpoint->tensors[index];
   uint64_t rows = rotated_rows(tensor) / tensor->adjacent_heads, half = rows / 2, row = head_bytes(tensor) / rows;
   uint8_t *scratch = tq_allocate(GATHER_BYTES, 1, error);
   tq_status status = scratch ? TQ_OK : TQ_ERROR_SYSTEM;
   for (uint64_t n; !status && size; offset += n, size -= n, buffer += n) {
-    uint64_t index = offset / row, within = offset % row, place = index % half;
-    uint64_t file_row = index / rows * rows + 2 * place + index % rows / half;
-    uint64_t from = tensor->offset + file_row * row + within;
+    uint64_t number = offset / row, within = offset % row, place = number % half;
+    uint64_t file_row = number / rows * rows + 2 * place + number % rows / half;
+    uint64_t from = file_row * row + within;
     uint64_t count = size / row, room = (GATHER_BYTES / row + 1) / 2;
     if (count > half - place) count = half - place;
     if (count > room) count = room;
     if (within || count < 2) {
       n = size < row - within ? size : row - within;
-      status = tq_input_read(input, from, buffer, (size_t)n, error);
+      status = tq_source_tensor_bytes(checkpoint, index, from, n, buffer, error);
     } else {
       n = count * row;
-      status = read_every_second(input, from, count, row, scratch, buffer, error);
+      status = read_every_second(checkpoint, index, from, count, row, scratch, buffer, error);
     }
   }
   tq_free(scratch);
@@ -394,8 +515,7 @@ static tq_status gather(tq_input *input, const tq_source_tensor *tensor, uint64_
 tq_status tq_source_tensor_read(tq_checkpoint *checkpoint, size_t index, uint64_t offset, uint64_t size, void *buffer,
                                 tq_error *error) {
   const tq_source_tensor *tensor = &checkpoint->tensors[index];
-  tq_input *input = checkpoint->inputs[tensor->input];
-  if (!tensor->adjacent_heads) return tq_input_read(input, tensor->offset + offset, buffer, (size_t)size, error);
-  return reads_whole_heads(tensor) ? read_heads(input, tensor, offset, size, buffer, error)
-                                   : gather(input, tensor, offset, size, buffer, error);
+  if (!tensor->adjacent_heads) return tq_source_tensor_bytes(checkpoint, index, offset, size, buffer, error);
+  return reads_whole_heads(tensor) ? read_heads(checkpoint, index, offset, size, buffer, error)
+                                   : gather(checkpoint, index, offset, size, buffer, error);
 }

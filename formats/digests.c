@@ -1,5 +1,7 @@
 #include "formats/digests.h"
 
+#include "formats/findings.h"
+
 #include "base/memory.h"
 #include "tq/model.h"
 #include "tq/ternary.h"
@@ -14,7 +16,7 @@ tq_status tq_walk_create(const tq_checkpoint *checkpoint, const tq_progress *pro
   *walk = (tq_walk){.progress = progress, .capacity = PIECE_BYTES};
   for (size_t i = 0; i < checkpoint->tensor_count; i++) {
     const tq_source_tensor *tensor = &checkpoint->tensors[i];
-    uint64_t unit = tq_source_tensor_unit(tensor);
+    uint64_t unit = tensor->form.dialect ? 0 : tq_source_tensor_unit(tensor);
     if (unit > walk->capacity) walk->capacity = (size_t)unit;
     walk->total += tensor->size;
   }
@@ -65,7 +67,7 @@ tq_status tq_walk_tensor(tq_walk *walk, tq_checkpoint *checkpoint, size_t index,
   const tq_source_tensor *tensor = &checkpoint->tensors[index];
   uint64_t unit = tq_source_tensor_unit(tensor), step = walk->capacity / unit * unit;
   bool decodes = has_values(tensor);
-  tq_content_hash *hash;
+  tq_content_hash *hash = NULL;
   tq_status status = tq_content_hash_create(tensor->shape, tensor->dimensions, &hash, error);
   for (uint64_t offset = 0, size; !status && offset < tensor->size; offset += size) {
     size = tensor->size - offset < step ? tensor->size - offset : step;
@@ -82,6 +84,11 @@ tq_status tq_walk_tensor(tq_walk *walk, tq_checkpoint *checkpoint, size_t index,
   if (!status) tq_content_hash_final(hash, content->bytes);
   tq_content_hash_destroy(hash);
   return status;
+}
+
+void tq_walk_past(tq_walk *walk, const tq_source_tensor *tensor) {
+  walk->done += tensor->size;
+  tq_progress_report(walk->progress, walk->done, walk->total);
 }
 
 /* The values of the tensor of RoPE factors (NULL when there is none), freed by tq_free. */
@@ -139,20 +146,71 @@ static tq_status combine_weights(const tq_checkpoint *checkpoint, const tq_diges
   return status;
 }
 
-tq_status tq_checkpoint_digests(tq_checkpoint *checkpoint, tq_digest *content, tq_digest *weights, tq_digest *function,
-                                tq_digest *tokenizer, const tq_progress *progress, tq_error *error) {
-  tq_walk walk = {0};
-  tq_digest *own = content ? NULL : tq_allocate(checkpoint->tensor_count, sizeof *own, error);
-  if (!content && !own) return TQ_ERROR_SYSTEM;
-  tq_digest *each = content ? content : own;
-  tq_status status = tq_walk_create(checkpoint, progress, &walk, error);
-  for (size_t i = 0; !status && i < checkpoint->tensor_count; i++) {
-    status = tq_walk_tensor(&walk, checkpoint, i, NULL, NULL, &each[i], error);
+static void find_range(tq_survey *survey, const uint8_t *table, size_t size) {
+  size_t count = size / tq_encoding_find(survey->scale_encoding)->bytes;
+  for (size_t i = 0; i < count; i++) {
+    float scale = tq_scale_load(survey->scale_encoding, survey->scale_direction, table, i);
+    if (i == 0 || scale < survey->least) survey->least = scale;
+    if (i == 0 || scale > survey->most) survey->most = scale;
   }
+}
+
+static tq_status digest_ternary(tq_ternary_reader *reader, tq_survey *survey, tq_digest *content, tq_error *error) {
+  const tq_ternary_output nowhere = {0};
+  uint8_t *table;
+  size_t size;
+  tq_status status = tq_ternary_read(reader, survey, &nowhere, &table, &size, content->bytes, error);
+  if (status) return status;
+  find_range(survey, table, size);
+  tq_free(table);
+  return TQ_OK;
+}
+
+static tq_status digest_tensor(tq_walk *walk, tq_checkpoint *checkpoint, size_t index, tq_team *team, tq_survey *survey,
+                               tq_digest *content, tq_error *error) {
+  tq_ternary_reader *reader;
+  tq_status status = tq_ternary_reader_create(checkpoint, index, team, &reader, error);
+  if (status) return status;
+  status = tq_ternary_survey(reader, survey, error);
+  if (!status && survey->is_ternary) {
+    status = digest_ternary(reader, survey, content, error);
+    tq_walk_past(walk, &checkpoint->tensors[index]);
+  } else if (!status) {
+    status = tq_walk_tensor(walk, checkpoint, index, NULL, NULL, content, error);
+  }
+  tq_ternary_reader_destroy(reader);
+  return status;
+}
+
+static tq_status digest_tensors(tq_checkpoint *checkpoint, tq_digest *content, tq_survey *surveys,
+                                const tq_progress *progress, tq_error *error) {
+  tq_walk walk = {0};
+  tq_team *team = NULL;
+  tq_status status = tq_walk_create(checkpoint, progress, &walk, error);
+  if (!status) status = tq_team_create(0, &team, error);
+  for (size_t i = 0; !status && i < checkpoint->tensor_count; i++) {
+    status = digest_tensor(&walk, checkpoint, i, team, &surveys[i], &content[i], error);
+  }
+  tq_team_destroy(team);
+  tq_walk_destroy(&walk);
+  return status;
+}
+
+tq_status tq_checkpoint_digests(tq_checkpoint *checkpoint, tq_digest *content, tq_survey *surveys, tq_digest *weights,
+                                tq_digest *function, tq_digest *tokenizer, const tq_progress *progress,
+                                tq_error *error) {
+  size_t count = checkpoint->tensor_count;
+  tq_digest *own = content ? NULL : tq_allocate(count, sizeof *own, error);
+  tq_survey *own_surveys = surveys ? NULL : tq_allocate(count, sizeof *own_surveys, error);
+  tq_digest *each = content ? content : own;
+  tq_survey *each_survey = surveys ? surveys : own_surveys;
+  tq_status status = TQ_ERROR_SYSTEM;
+  if (each && each_survey) status = digest_tensors(checkpoint, each, each_survey, progress, error);
+  if (!status) status = tq_checkpoint_tell_findings(checkpoint, each_survey, error);
   if (!status) status = combine_weights(checkpoint, each, weights, error);
   if (!status) status = tq_checkpoint_function_digest(checkpoint, function, error);
   if (!status) status = tq_checkpoint_tokenizer_digest(checkpoint, tokenizer, error);
-  tq_walk_destroy(&walk);
+  tq_free(own_surveys);
   tq_free(own);
   return status;
 }

@@ -1,6 +1,7 @@
 #include "formats/format.h"
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "formats/gguf/gguf.h"
 #include "formats/hf/hf.h"
 #include "formats/llama2c/llama2c.h"
@@ -65,16 +66,11 @@ static tq_status open_as(tq_checkpoint *checkpoint, const tq_format *format, con
   return tq_checkpoint_set_metadata(checkpoint, &(tq_metadata_builder){0}, error);
 }
 
-static bool ends_with(const char *text, const char *end) {
-  size_t n = strlen(text), m = strlen(end);
-  return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 static bool looks_like_hf(char *const *names, size_t count) {
   for (size_t i = 0; i < count; i++) {
     if (strchr(names[i], '/')) continue;
-    if (strcmp(names[i], "config.json") == 0 || ends_with(names[i], ".safetensors") ||
-        ends_with(names[i], ".safetensors.index.json")) {
+    if (strcmp(names[i], "config.json") == 0 || tq_ends_with(names[i], ".safetensors") ||
+        tq_ends_with(names[i], ".safetensors.index.json")) {
       return true;
     }
   }
@@ -192,6 +188,7 @@ tq_status tq_checkpoint_open(const char *path, const tq_open_options *options, t
   tq_checkpoint *opened = tq_allocate(1, sizeof *opened, error);
   if (!opened) return TQ_ERROR_SYSTEM;
   if (!options) options = &no_options;
+  opened->assume = options->assume;
   opened->path = tq_copy_string(path, strlen(path), error);
   tq_status status = opened->path ? locate(opened, path, &name, error) : TQ_ERROR_SYSTEM;
   if (!status) status = name ? open_file(opened, name, options, error) : open_in_folder(opened, options, error);

@@ -1,5 +1,7 @@
 #include "formats/names.h"
 
+#include "model/architecture.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,8 @@ static const struct {
     {"layers.%u.k_bias", {"blk.%u.attn_k.bias", "model.layers.%u.self_attn.k_proj.bias", NULL}},
     {"layers.%u.v_bias", {"blk.%u.attn_v.bias", "model.layers.%u.self_attn.v_proj.bias", NULL}},
     {"layers.%u.o_bias", {"blk.%u.attn_output.bias", "model.layers.%u.self_attn.o_proj.bias", NULL}},
+    {"layers.%u.q_norm", {"blk.%u.attn_q_norm.weight", "model.layers.%u.self_attn.q_norm.weight", NULL}},
+    {"layers.%u.k_norm", {"blk.%u.attn_k_norm.weight", "model.layers.%u.self_attn.k_norm.weight", NULL}},
     {"layers.%u.attention_sub_norm",
      {"blk.%u.attn_sub_norm.weight", "model.layers.%u.self_attn.attn_sub_norm.weight", NULL}},
     {"layers.%u.ffn_norm",
@@ -39,6 +43,17 @@ static const struct {
     {"layers.%u.up_bias", {"blk.%u.ffn_up.bias", "model.layers.%u.mlp.up_proj.bias", NULL}},
     {"layers.%u.down_bias", {"blk.%u.ffn_down.bias", "model.layers.%u.mlp.down_proj.bias", NULL}},
     {"layers.%u.ffn_sub_norm", {"blk.%u.ffn_sub_norm.weight", "model.layers.%u.mlp.ffn_sub_norm.weight", NULL}},
+    /* What 1bitLLM's class calls them: other names of roles above. */
+    {"layers.%u.attention_sub_norm", {NULL, "model.layers.%u.self_attn.inner_attn_ln.weight", NULL}},
+    {"layers.%u.ffn_sub_norm", {NULL, "model.layers.%u.mlp.ffn_layernorm.weight", NULL}},
+    /* llama.cpp's scales of products. */
+    {"layers.%u.q_scale", {"blk.%u.attn_q.scale", NULL, NULL}},
+    {"layers.%u.k_scale", {"blk.%u.attn_k.scale", NULL, NULL}},
+    {"layers.%u.v_scale", {"blk.%u.attn_v.scale", NULL, NULL}},
+    {"layers.%u.o_scale", {"blk.%u.attn_output.scale", NULL, NULL}},
+    {"layers.%u.gate_scale", {"blk.%u.ffn_gate.scale", NULL, NULL}},
+    {"layers.%u.up_scale", {"blk.%u.ffn_up.scale", NULL, NULL}},
+    {"layers.%u.down_scale", {"blk.%u.ffn_down.scale", NULL, NULL}},
     /* Derived from hyperparameters: what frequencies are divided by, and the frequencies themselves. */
     {"rope_factors", {"rope_freqs.weight", NULL, NULL}},
     {"rope_inverse_frequencies", {NULL, "model.rotary_emb.inv_freq", "rope.freqs"}},
@@ -46,8 +61,9 @@ static const struct {
 };
 
 static const tq_architecture_name architecture_names[] = {
-    {"llama", "llama", "LlamaForCausalLM", true},
-    {"bitnet", "bitnet_b1_58", "BitnetForCausalLM", false},
+    {"llama", "llama", "LlamaForCausalLM", true},           {"bitnet", "bitnet_b1_58", "BitnetForCausalLM", false},
+    {"bitnet-b1.58", "bitnet", "BitNetForCausalLM", false}, {"bitnet-25", "bitnet", "BitNetForCausalLM", false},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false},          {"qwen3", "qwen3", "Qwen3ForCausalLM", false},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -92,6 +108,18 @@ bool tq_name_from_role(tq_carrier carrier, const char *role, char *name, size_t 
   return false;
 }
 
+bool tq_other_name_from_role(tq_carrier carrier, const char *role, char *name, size_t size) {
+  unsigned number;
+  bool is_first = true;
+  for (size_t i = 0; i < COUNT(tensor_names); i++) {
+    const char *pattern = tensor_names[i].names[carrier];
+    if (!pattern || !matches(tensor_names[i].role, role, &number)) continue;
+    if (!is_first) return fill(pattern, number, name, size);
+    is_first = false;
+  }
+  return false;
+}
+
 bool tq_role_is_rotated(const char *role, bool *is_key) {
   static const struct {
     const char *pattern;
@@ -104,6 +132,18 @@ bool tq_role_is_rotated(const char *role, bool *is_key) {
       *is_key = rotated[i].is_key;
       return true;
     }
+  }
+  return false;
+}
+
+bool tq_role_is_linear(const char *role, size_t *linear) {
+  static const char layers[] = "layers.";
+  if (strncmp(role, layers, sizeof layers - 1) != 0) return false;
+  const char *rest = role + sizeof layers - 1;
+  size_t digits = strspn(rest, "0123456789");
+  if (digits == 0 || rest[digits] != '.') return false;
+  for (*linear = 0; *linear < TQ_LINEARS; ++*linear) {
+    if (strcmp(tq_linear_rows[*linear].role, rest + digits + 1) == 0) return true;
   }
   return false;
 }

@@ -16,8 +16,13 @@ typedef enum tq_carrier { TQ_CARRIER_GGUF, TQ_CARRIER_HF, TQ_CARRIER_META, TQ_CA
 bool tq_role_from_name(tq_carrier carrier, const char *name, char *role, size_t size);
 /* The carrier's name of a role, into name[size]; false when there is none. */
 bool tq_name_from_role(tq_carrier carrier, const char *role, char *name, size_t size);
+/* The second name that a carrier has for a role, where it has two; false otherwise. */
+bool tq_other_name_from_role(tq_carrier carrier, const char *role, char *name, size_t size);
 /* True for the roles of q and k projections (weights and biases), whose rows RoPE orders: *is_key tells k from q. */
 bool tq_role_is_rotated(const char *role, bool *is_key);
+/* True for the weights of the linear layers of blocks ("layers.3.q"); *linear is the row in tq_linear_rows
+ * (model/architecture.h). */
+bool tq_role_is_linear(const char *role, size_t *linear);
 
 typedef struct tq_architecture_name {
   const char *gguf;     /* general.architecture */

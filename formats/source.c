@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/team.h"
+#include "formats/dialects/encode.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -156,14 +158,31 @@ typedef struct recipe {
   const uint8_t *pieces;
 } recipe;
 
-/* The bytes of the tensor as its file held them, if its only part is plain. */
+/* How the bytes that a tensor with codes came from are made: as its source type says. Parts that its source had not, as
+ * low-rank factors, make it another tensor. False where they cannot be made. */
+static bool form_of(const tq_tensor *tensor, tq_form *form) {
+  for (size_t i = 1; i < tensor->part_count; i++) {
+    uint32_t kind = tensor->parts[i].kind;
+    if (kind != TQ_PART_SCALES && kind != TQ_PART_PATCH && kind != TQ_PART_SIGNS) return false;
+  }
+  return tq_form_from_name(tensor->source_type, form);
+}
+
+/* The bytes of the tensor as its file held them: those of its only part, or of the dialect that it came in. */
 static tq_status use_tensor(cursor *at, uint64_t index, uint64_t size, tq_error *error) {
   if (index >= tq_file_tensor_count(at->file)) return bad(at, "a piece names a tensor that is not there", error);
   if (at->tensors_used[index]) return bad(at, "two pieces name the same tensor", error);
   at->tensors_used[index] = true;
   const tq_tensor *tensor = tq_file_tensor(at->file, (size_t)index);
-  if (tensor->part_count != 1 || tensor->parts[0].size != size) return bad(at, "a tensor has another size", error);
-  return TQ_OK;
+  tq_form form;
+  uint64_t made = tensor->parts[0].size;
+  if (tq_tensor_is_ternary(tensor)) {
+    if (!form_of(tensor, &form)) return bad(at, "a tensor's source type is not understood", error);
+    if (!tq_dialect_size(form.dialect, tensor->rows, tensor->columns, &made)) made = UINT64_MAX;
+  } else if (tensor->part_count != 1) {
+    return bad(at, "a tensor has parts that its source had not", error);
+  }
+  return made == size ? TQ_OK : bad(at, "a tensor has another size", error);
 }
 
 static tq_status use_metadata(cursor *at, uint64_t offset, uint64_t size, uint64_t metadata_size, tq_error *error) {
@@ -220,36 +239,68 @@ static uint64_t metadata_bytes(const tq_file *file, const uint8_t **data) {
   return section.size - 8;
 }
 
-tq_status tq_source_describe(const tq_file *file, char *name, size_t size, size_t *file_count, tq_error *error) {
+/* Reads the whole record; *total is the bytes of all its files. */
+static tq_status read_record(const tq_file *file, char *name, size_t size, size_t *file_count, uint64_t *total,
+                             tq_error *error) {
   cursor at;
   recipe each;
   const uint8_t *metadata;
   uint64_t count = 0, metadata_size = metadata_bytes(file, &metadata);
   name[0] = 0;
   *file_count = 0;
+  *total = 0;
   tq_status status = open_section(file, &at, name, size, &count, error);
-  for (uint64_t i = 0; !status && i < count; i++) status = next_recipe(&at, metadata_size, &each, error);
+  for (uint64_t i = 0; !status && i < count; i++) {
+    status = next_recipe(&at, metadata_size, &each, error);
+    if (!status && !tq_add_u64(*total, each.size, total)) status = bad(&at, "the files' sizes overflow", error);
+  }
   if (!status && at.position != at.size) status = bad(&at, "bytes follow its end", error);
   if (!status) *file_count = (size_t)count;
   close_section(&at);
   return status;
 }
 
+tq_status tq_source_describe(const tq_file *file, char *name, size_t size, size_t *file_count, tq_error *error) {
+  uint64_t total;
+  return read_record(file, name, size, file_count, &total, error);
+}
+
 /* ---- putting the files together again ---- */
 
 typedef struct restorer {
   const tq_file *file;
+  tq_team *team;
   tq_output *output;
   const tq_progress *progress;
-  uint64_t done, total;
+  uint64_t done, total; /* bytes of weights files */
 } restorer;
 
-static tq_status write_tensor(restorer *self, size_t index, tq_error *error) {
+static tq_status put(void *context, const void *data, size_t size, tq_error *error) {
+  restorer *self = context;
+  tq_status status = tq_output_write(self->output, data, size, error);
+  self->done += size;
+  tq_progress_report(self->progress, self->done, self->total);
+  return status;
+}
+
+/* What a record asks for and cannot be made is the record's fault. */
+static tq_status write_ternary(restorer *self, size_t index, tq_error *error) {
+  const tq_tensor *tensor = tq_file_tensor(self->file, index);
+  tq_encode_options options = {.adjacent_heads = tensor->source_row_order, .patched = true, .team = self->team};
+  tq_form_from_name(tensor->source_type, &options.form);
+  tq_status status = tq_dialect_encode(self->file, index, &options, put, self, error);
+  if (status != TQ_ERROR_REFUSED) return status;
+  if (error) error->status = TQ_ERROR_CORRUPT;
+  return TQ_ERROR_CORRUPT;
+}
+
+/* The container has checked that the rows are heads of pairs; their bytes are nobody's to check but ours. */
+static tq_status write_plain(restorer *self, size_t index, tq_error *error) {
   const tq_tensor *tensor = tq_file_tensor(self->file, index);
   const tq_part *part = &tensor->parts[0];
   tq_status status = tq_file_touch(self->file, index, 0, tensor->data_size, error);
   if (status) return status;
-  if (!tensor->source_row_order) return tq_output_write(self->output, part->data, (size_t)part->size, error);
+  if (!tensor->source_row_order) return put(self, part->data, (size_t)part->size, error);
   uint64_t heads = tensor->source_row_order, rows = tensor->shape[0];
   if (rows % heads || (rows / heads) % 2 || part->size % rows) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "tensor %s: %llu rows are not %llu heads of pairs", tensor->name,
@@ -258,9 +309,14 @@ static tq_status write_tensor(restorer *self, size_t index, tq_error *error) {
   uint64_t head_rows = rows / heads, half = head_rows / 2, row = part->size / rows;
   for (uint64_t i = 0; !status && i < rows; i++) {
     uint64_t place = i % head_rows, stored = i - place + place % 2 * half + place / 2;
-    status = tq_output_write(self->output, part->data + stored * row, (size_t)row, error);
+    status = put(self, part->data + stored * row, (size_t)row, error);
   }
   return status;
+}
+
+static tq_status write_tensor(restorer *self, size_t index, tq_error *error) {
+  bool ternary = tq_tensor_is_ternary(tq_file_tensor(self->file, index));
+  return ternary ? write_ternary(self, index, error) : write_plain(self, index, error);
 }
 
 /* The literals of a file arrive in one stream; each is written when its turn has come, with what follows it up to the
@@ -284,14 +340,12 @@ static tq_status advance(assembly *work, tq_error *error) {
       work->piece++;
       return TQ_OK;
     case TQ_PIECE_METADATA:
-      status = tq_output_write(work->self->output, work->metadata + source, (size_t)size, error);
+      status = put(work->self, work->metadata + source, (size_t)size, error);
       break;
     default:
       status = write_tensor(work->self, (size_t)source, error);
       break;
     }
-    work->self->done += size;
-    tq_progress_report(work->self->progress, work->self->done, work->self->total);
   }
   return status;
 }
@@ -303,7 +357,7 @@ static tq_status take_literals(void *context, const void *data, size_t size, tq_
   while (!status && size) {
     if (!work->literal_left) return tq_fail(error, TQ_ERROR_CORRUPT, "%s: its fragment is too long", work->file->path);
     size_t n = size < work->literal_left ? size : (size_t)work->literal_left;
-    status = tq_output_write(work->self->output, bytes, n, error);
+    status = put(work->self, bytes, n, error);
     bytes += n;
     size -= n;
     work->literal_left -= n;
@@ -395,20 +449,28 @@ static bool is_single_file(const tq_file *file, size_t file_count) {
   return file_count == 1;
 }
 
+static tq_status restore_folder(restorer *self, const char *path, tq_error *error) {
+  tq_output_folder *folder;
+  tq_status status = tq_output_folder_create(path, &folder, error);
+  if (status) return status;
+  status = restore_attachments(self, folder, error);
+  if (!status) status = restore_weights(self, folder, NULL, error);
+  if (!status) return tq_output_folder_commit(folder, error);
+  tq_output_folder_abandon(folder);
+  return status;
+}
+
 tq_status tq_source_restore(const tq_file *file, const char *path, const tq_progress *progress, tq_error *error) {
   restorer self = {.file = file, .progress = progress};
   char format[64];
   size_t count;
-  tq_status status = tq_source_describe(file, format, sizeof format, &count, error);
+  tq_status status = read_record(file, format, sizeof format, &count, &self.total, error);
+  if (!status) status = tq_team_create(0, &self.team, error);
   if (status) return status;
-  for (size_t i = 0; i < tq_file_tensor_count(file); i++) self.total += tq_file_tensor(file, i)->data_size;
-  if (is_single_file(file, count)) return restore_weights(&self, NULL, path, error);
-  tq_output_folder *folder;
-  status = tq_output_folder_create(path, &folder, error);
-  if (status) return status;
-  status = restore_attachments(&self, folder, error);
-  if (!status) status = restore_weights(&self, folder, NULL, error);
-  if (!status) return tq_output_folder_commit(folder, error);
-  tq_output_folder_abandon(folder);
+  if (is_single_file(file, count))
+    status = restore_weights(&self, NULL, path, error);
+  else
+    status = restore_folder(&self, path, error);
+  tq_team_destroy(self.team);
   return status;
 }

@@ -52,4 +52,8 @@ show tq-run 2bit.tq -p "Once upon a time" -n 16 --temp 0 --echo
 for code in base3 2bit; do tq-run $code.tq -p "Once upon a time" -n 16 --temp 0 >$code.txt 2>$code.log; done
 show cmp base3.txt 2bit.txt
 
+say "Unpacked into plain floats, as such models are often published, it is found to be ternary again, and the same:"
+show tq-convert base3.tq -o floats.gguf
+show tq-inspect floats.gguf --compare base3.tq
+
 say "Done. All of it is in $folder. The same commands take a real model: see README.md."

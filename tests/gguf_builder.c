@@ -180,6 +180,85 @@ void gguf_llama_tensors(gguf_builder *builder, uint32_t matrices, uint32_t vecto
   }
 }
 
+void gguf_ternary_keys(gguf_builder *builder) {
+  gguf_key_string(builder, "general.architecture", "llama");
+  gguf_key_u32(builder, "llama.context_length", 64);
+  gguf_key_u32(builder, "llama.embedding_length", 256);
+  gguf_key_u32(builder, "llama.block_count", 1);
+  gguf_key_u32(builder, "llama.feed_forward_length", 256);
+  gguf_key_u32(builder, "llama.attention.head_count", 4);
+  gguf_key_u32(builder, "llama.attention.head_count_kv", 2);
+  gguf_key_u32(builder, "llama.rope.dimension_count", 64);
+  gguf_key_f32(builder, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+}
+
+int8_t *gguf_trits(uint64_t count, uint64_t seed, bool four_valued) {
+  int8_t *trits = malloc((size_t)count);
+  ck_assert_ptr_nonnull(trits);
+  for (uint64_t i = 0; i < count; i++) trits[i] = (int8_t)(random_u64(&seed) % (four_valued ? 4 : 3)) - 1;
+  return trits;
+}
+
+static void store_scale(uint32_t encoding, float value, uint8_t *bytes) {
+  if (encoding == TQ_F16)
+    tq_store_u16(bytes, tq_f32_to_f16(value));
+  else
+    tq_store_f32(bytes, value);
+}
+
+uint8_t *gguf_pack(const tq_dialect *dialect, uint64_t rows, uint64_t columns, const int8_t *trits, const float *scales,
+                   size_t scale_count, size_t *size) {
+  uint64_t bytes, unit_rows = tq_dialect_unit_rows(dialect, columns),
+                  row_scales = tq_dialect_row_scales(dialect, columns);
+  ck_assert(tq_dialect_size(dialect, rows, columns, &bytes) && !dialect->is_strided);
+  *size = (size_t)bytes;
+  uint8_t *packed = calloc(*size, 1), *inside = malloc((size_t)(unit_rows * row_scales * 4) + 1);
+  ck_assert(packed && inside);
+  size_t width = dialect->scale_encoding == TQ_F16 ? 2 : 4;
+  uint64_t unit_bytes = dialect->unit_bytes(unit_rows, columns), scale = 0;
+  for (uint64_t unit = 0; unit < rows / unit_rows; unit++) {
+    for (uint64_t i = 0; i < unit_rows * row_scales; i++) {
+      store_scale(dialect->scale_encoding, scales[scale++ % scale_count], inside + i * width);
+    }
+    dialect->encode(trits + unit * unit_rows * columns, inside, unit_rows, columns, packed + unit * unit_bytes);
+  }
+  if (dialect->scale_place == TQ_SCALE_IN_TAIL) store_scale(TQ_F32, scales[0], packed + *size - dialect->tail_bytes);
+  free(inside);
+  return packed;
+}
+
+void gguf_ternary(gguf_builder *builder, const char *name, uint32_t type, const tq_dialect *dialect, uint64_t rows,
+                  uint64_t columns, uint64_t seed, const float *scales, size_t scale_count) {
+  uint64_t shape[2] = {columns, rows};
+  size_t size;
+  int8_t *trits = gguf_trits(rows * columns, seed, false);
+  uint8_t *packed = gguf_pack(dialect, rows, columns, trits, scales, scale_count, &size);
+  gguf_tensor(builder, name, type, 2, shape, packed, size);
+  free(packed);
+  free(trits);
+}
+
+void gguf_ternary_tensors(gguf_builder *builder, const tq_dialect *dialect, const float *scales, size_t scale_count) {
+  static const struct {
+    const char *name;
+    uint64_t rows;
+  } matrices[] = {{"attn_q", 256},   {"attn_k", 128}, {"attn_v", 128},  {"attn_output", 256},
+                  {"ffn_gate", 256}, {"ffn_up", 256}, {"ffn_down", 256}};
+  static const char *const norms[] = {"blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"};
+  static const uint64_t embedding[2] = {256, 12};
+  uint64_t seed = 11;
+  gguf_bytes weights = {0};
+  append_weights(&weights, 0, 256 * 12, &seed);
+  gguf_tensor(builder, "token_embd.weight", 0, 2, embedding, weights.data, weights.size);
+  for (size_t i = 0; i < 3; i++) gguf_tensor(builder, norms[i], 0, 1, embedding, weights.data + 1024 * i, 1024);
+  free(weights.data);
+  for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "blk.0.%s.weight", matrices[i].name);
+    gguf_ternary(builder, name, dialect->gguf_type, dialect, matrices[i].rows, 256, i + 1, scales, scale_count);
+  }
+}
+
 uint8_t *gguf_end(gguf_builder *builder, size_t *size) {
   gguf_bytes file = {0};
   append(&file, "GGUF", 4);

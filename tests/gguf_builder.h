@@ -47,6 +47,22 @@ void gguf_tokenizer_keys(gguf_builder *builder);
  * `vectors`, from a fixed seed. */
 void gguf_llama_tensors(gguf_builder *builder, uint32_t matrices, uint32_t vectors);
 
+/* The keys of a llama of one layer whose rows go with every dialect: dimension and feed-forward 256, 4 heads, 2 of them
+ * for keys. */
+void gguf_ternary_keys(gguf_builder *builder);
+/* The bytes of a tensor in a dialect, freed by free(): rows [rows][columns] of trits; of the scales inside, number k of
+ * the tensor is scales[k % scale_count], and the one in a tail is the first. */
+uint8_t *gguf_pack(const tq_dialect *dialect, uint64_t rows, uint64_t columns, const int8_t *trits, const float *scales,
+                   size_t scale_count, size_t *size);
+/* Random trits, freed by free(); up to +2 where `four_valued`. */
+int8_t *gguf_trits(uint64_t count, uint64_t seed, bool four_valued);
+/* A matrix of random trits in a dialect; `type` is the id that is written. */
+void gguf_ternary(gguf_builder *builder, const char *name, uint32_t type, const tq_dialect *dialect, uint64_t rows,
+                  uint64_t columns, uint64_t seed, const float *scales, size_t scale_count);
+/* The 10 tensors of the model of gguf_ternary_keys: embedding and norms F32, the 7 matrices of the layer in a dialect.
+ */
+void gguf_ternary_tensors(gguf_builder *builder, const tq_dialect *dialect, const float *scales, size_t scale_count);
+
 /* Puts the file together; freed by free(). Frees the builder's parts. */
 uint8_t *gguf_end(gguf_builder *builder, size_t *size);
 /* The same, into a file. */

@@ -1,6 +1,7 @@
 #include "hf_support.h"
 
 #include "base/text.h"
+#include "formats/hf/hf.h"
 #include "formats/import.h"
 #include "formats/safetensors/safetensors.h"
 #include "support.h"
@@ -84,9 +85,19 @@ tq_file *hf_import(const char *path, const char *name) {
   tq_checkpoint *checkpoint;
   tq_file *file = NULL;
   ck_ok(tq_checkpoint_open(path, NULL, &checkpoint, error));
-  ck_ok(tq_import(checkpoint, temporary_path(name), 0, NULL, error));
+  ck_ok(tq_import(checkpoint, temporary_path(name), 0, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
   ck_ok(tq_file_open(temporary_path(name), TQ_VERIFY_FULL, &file, error));
+  return file;
+}
+
+tq_file *hf_write_shared(const char *relative) {
+  const char *path = shared_path(relative);
+  tq_buffer notes = {0};
+  if (!path) return NULL;
+  tq_file *file = hf_import(path, "real.tq");
+  ck_ok(tq_hf_write(file, temporary_path("out"), &(tq_write_options){0}, &notes, error));
+  tq_buffer_free(&notes);
   return file;
 }
 

@@ -28,6 +28,9 @@ const char *hf_value(const tq_checkpoint *checkpoint, const char *key);
 
 /* Takes any checkpoint in and opens the .tq file that comes of it, which is called NAME below temporary_folder(). */
 tq_file *hf_import(const char *path, const char *name);
+/* Takes a file of the shared data in and writes the folder "out" below temporary_folder() from it. NULL, after saying
+ * so, where that file is absent. */
+tq_file *hf_write_shared(const char *relative);
 /* Fails the test unless all three digests are equal, and none is that of nothing. */
 void hf_same_digests(const tq_file *a, const tq_file *b);
 void hf_same_tokenizer(const tq_file *a, const tq_file *b);

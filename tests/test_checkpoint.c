@@ -51,6 +51,58 @@ START_TEST(names_are_unique) {
 }
 END_TEST
 
+/* ---- packed tensors ---- */
+
+static const struct {
+  const char *dialect;
+  uint32_t dimensions;
+  uint64_t shape[3], size;
+  uint32_t heads;
+  const char *message; /* NULL: it is taken */
+} packed[] = {
+    {"TQ2_0", 2, {4, 256}, 264, 2, NULL},
+    {"TQ2_0", 3, {2, 2, 256}, 264, 0, NULL},
+    {"TQ2_0", 1, {256}, 66, 0, NULL},
+    {"I2_S", 2, {4, 96}, 128, 0, NULL},
+    {"bitlinear", 2, {8, 33}, 66, 0, NULL},
+    {"TQ2_0", 2, {4, 255}, 264, 0, "tensor t: type TQ2_0: rows of 255 are not a multiple of 256"},
+    {"TQ2_0", 2, {4, 256}, 263, 0, "tensor t: 263 bytes where its shape and type TQ2_0 demand 264"},
+    {"I2_S", 2, {4, 96}, 96, 0, "tensor t: 96 bytes where its shape and type I2_S demand 128"},
+    {"bitlinear", 2, {6, 33}, 66, 0, "tensor t: type bitlinear: 6 rows are not a multiple of 4"},
+    {"TQ2_0", 2, {4, 256}, 264, 3, "tensor t: 4 rows are not 3 heads of pairs"},
+    {"TQ2_0", 3, {4, 1, 256}, 264, 2, "tensor t: 3 dimensions of type TQ2_0 in adjacent-pair order"},
+    {"bitlinear", 2, {8, 33}, 66, 2, "tensor t: 2 dimensions of type bitlinear in adjacent-pair order"},
+    {"TQ2_0", 2, {0, 256}, 264, 0, "tensor t: dimension 0 is zero"},
+    {"TQ2_0", 2, {UINT64_MAX / 256, 256}, 264, 0, "tensor t: "},
+    {"TQ2_0", 2, {40, 256}, 2640, 0, "lie outside the file"},
+};
+
+START_TEST(packed_tensors_are_measured) {
+  tq_checkpoint *checkpoint = tq_allocate(1, sizeof *checkpoint, NULL);
+  tq_input *input;
+  size_t index;
+  ck_ok(tq_input_from_memory("packed", tq_allocate(1000, 1, NULL), 1000, &input, error));
+  ck_ok(tq_checkpoint_add_input(checkpoint, input, &index, error));
+  tq_source_tensor tensor = {.form = {.dialect = tq_dialect_find(packed[_i].dialect)},
+                             .dimensions = packed[_i].dimensions,
+                             .size = packed[_i].size,
+                             .adjacent_heads = packed[_i].heads};
+  memcpy(tensor.shape, packed[_i].shape, sizeof packed[_i].shape);
+  tensor.name = tq_copy_string("t", 1, NULL);
+  tensor.role = tq_copy_string("t", 1, NULL);
+  tensor.type_name = tq_copy_string(packed[_i].dialect, strlen(packed[_i].dialect), NULL);
+  if (packed[_i].message) {
+    ck_fails(tq_checkpoint_add_tensor(checkpoint, &tensor, error), TQ_ERROR_CORRUPT, packed[_i].message);
+    tq_free(tensor.name);
+    tq_free(tensor.role);
+    tq_free(tensor.type_name);
+  } else {
+    ck_ok(tq_checkpoint_add_tensor(checkpoint, &tensor, error));
+  }
+  tq_checkpoint_close(checkpoint);
+}
+END_TEST
+
 /* ---- one head that is larger than what is held ---- */
 
 static const struct {
@@ -90,7 +142,7 @@ START_TEST(large_heads_are_gathered) {
   ck_assert_uint_eq(checkpoint->tensors[index].adjacent_heads, 1);
   check_pieces(checkpoint, index, expected);
   checkpoint->format = "gguf";
-  ck_ok(tq_import(checkpoint, stored, 0, NULL, error));
+  ck_ok(tq_import(checkpoint, stored, 0, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
   tq_file *file;
   ck_ok(tq_file_open(stored, TQ_VERIFY_FULL, &file, error));
@@ -251,6 +303,7 @@ int main(void) {
   TCase *tests = tcase_create("checkpoint");
   tcase_set_timeout(tests, 60);
   tcase_add_test(tests, names_are_unique);
+  tcase_add_loop_test(tests, packed_tensors_are_measured, 0, sizeof packed / sizeof *packed);
   tcase_add_loop_test(tests, large_heads_are_gathered, 0, sizeof large_heads / sizeof *large_heads);
   tcase_add_loop_test(tests, nothing_is_used_twice, 0, sizeof records / sizeof *records);
   tcase_add_test(tests, writers_refuse_what_inflates_too_far);

@@ -24,7 +24,7 @@ static tq_checkpoint *opened(const char *path) {
 static tq_file *imported(tq_checkpoint *checkpoint) {
   const char *path = temporary_path("model.tq");
   tq_file *file;
-  ck_ok(tq_import(checkpoint, path, 0, NULL, error));
+  ck_ok(tq_import(checkpoint, path, 0, 0, NULL, error));
   ck_ok(tq_file_open(path, TQ_VERIFY_FULL, &file, error));
   return file;
 }
@@ -33,7 +33,7 @@ static tq_file *imported(tq_checkpoint *checkpoint) {
 static tq_checkpoint *rewritten(const tq_file *file, tq_buffer *notes) {
   const char *path = temporary_path("written.gguf");
   *notes = (tq_buffer){0};
-  ck_ok(tq_gguf_write(file, path, notes, error));
+  ck_ok(tq_gguf_write(file, path, &(tq_write_options){0}, notes, error));
   ck_ok(tq_buffer_append(notes, "", 1, error));
   return opened(path);
 }
@@ -68,8 +68,8 @@ static void ck_same_tensors(tq_checkpoint *a, tq_checkpoint *b) {
 
 static void ck_same_weights(tq_checkpoint *a, tq_checkpoint *b) {
   tq_digest weights[2], function[2], tokenizer[2];
-  ck_ok(tq_checkpoint_digests(a, NULL, &weights[0], &function[0], &tokenizer[0], NULL, error));
-  ck_ok(tq_checkpoint_digests(b, NULL, &weights[1], &function[1], &tokenizer[1], NULL, error));
+  ck_ok(tq_checkpoint_digests(a, NULL, NULL, &weights[0], &function[0], &tokenizer[0], NULL, error));
+  ck_ok(tq_checkpoint_digests(b, NULL, NULL, &weights[1], &function[1], &tokenizer[1], NULL, error));
   ck_assert_mem_eq(weights[0].bytes, weights[1].bytes, sizeof weights[0].bytes);
   ck_assert_mem_eq(function[0].bytes, function[1].bytes, sizeof function[0].bytes);
   ck_assert_mem_eq(tokenizer[0].bytes, tokenizer[1].bytes, sizeof tokenizer[0].bytes);
@@ -509,7 +509,7 @@ static void ck_not_written(made *self, tq_status expected, const char *part) {
   tq_file *file = make_end(self);
   const char *path = temporary_path("refused.gguf");
   tq_buffer notes = {0};
-  ck_fails(tq_gguf_write(file, path, &notes, error), expected, part);
+  ck_fails(tq_gguf_write(file, path, &(tq_write_options){0}, &notes, error), expected, part);
   ck_assert_int_eq(tq_path_examine(path), TQ_PATH_MISSING);
   tq_buffer_free(&notes);
   tq_file_close(file);
@@ -538,25 +538,24 @@ START_TEST(encodings_refused) {
 END_TEST
 
 START_TEST(parts_refused) {
-  static const uint64_t trits[4] = {0, 128, 0, 0};
+  static const uint64_t no_trits[4];
   static const uint8_t no_digest[16];
-  uint8_t codes[32], scale[4];
-  memset(codes, 0x55, sizeof codes);
-  tq_store_f32(scale, 2.0f);
+  static const float numbers[128];
+  static const uint8_t minus[128];
   made self;
   make_begin(&self, NULL);
   make_keys_end(&self);
   tq_tensor tensor = {.role = "x", .name = "x", .source_type = "", .dimensions = 2, .shape = {1, 128}};
-  tq_part values = {.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_2BIT, .type_name = ""};
-  tq_part scales = {.kind = TQ_PART_SCALES, .encoding = TQ_F32, .type_name = "", .granularity = TQ_PER_TENSOR};
+  tq_part values = {.kind = TQ_PART_VALUES, .encoding = TQ_F32, .type_name = ""};
+  tq_part signs = {.kind = TQ_PART_SIGNS, .encoding = TQ_I8, .type_name = ""};
   ck_ok(tq_writer_tensor_begin(self.writer, &tensor, error));
   ck_ok(tq_writer_part_begin(self.writer, &values, error));
-  ck_ok(tq_writer_part_write(self.writer, codes, sizeof codes, error));
+  ck_ok(tq_writer_part_write(self.writer, numbers, sizeof numbers, error));
   ck_ok(tq_writer_part_end(self.writer, error));
-  ck_ok(tq_writer_part_begin(self.writer, &scales, error));
-  ck_ok(tq_writer_part_write(self.writer, scale, sizeof scale, error));
+  ck_ok(tq_writer_part_begin(self.writer, &signs, error));
+  ck_ok(tq_writer_part_write(self.writer, minus, sizeof minus, error));
   ck_ok(tq_writer_part_end(self.writer, error));
-  ck_ok(tq_writer_tensor_end(self.writer, trits, no_digest, error));
+  ck_ok(tq_writer_tensor_end(self.writer, no_trits, no_digest, error));
   ck_not_written(&self, TQ_ERROR_REFUSED, "tensor x: GGUF cannot hold a tensor of several parts");
 }
 END_TEST
@@ -591,7 +590,7 @@ START_TEST(rotations_refused) {
   make_begin(&self, "llama");
   make_keys_end(&self);
   make_tensor(&self, "layers.0.q", "q", TQ_F32, 2, shape, data, 48);
-  ck_not_written(&self, TQ_ERROR_CORRUPT, "does not say how many heads layers.0.q has");
+  ck_not_written(&self, TQ_ERROR_CORRUPT, "tensor q: llama.attention.head_count does not say how many heads it has");
   make_begin(&self, "llama");
   ck_ok(tq_metadata_add_u32(&self.keys, "llama.attention.head_count", 2, error));
   make_keys_end(&self);
@@ -634,7 +633,7 @@ typedef struct writing {
 static tq_status write_once(const void *context, tq_error *error) {
   const writing *what = context;
   tq_buffer notes = {0};
-  tq_status status = tq_gguf_write(what->file, what->target, &notes, error);
+  tq_status status = tq_gguf_write(what->file, what->target, &(tq_write_options){0}, &notes, error);
   fail_no_operation();
   tq_buffer_free(&notes);
   ck_no_temporary_left();

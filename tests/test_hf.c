@@ -147,7 +147,7 @@ START_TEST(test_other_forms_are_noted) {
     snprintf(note, sizeof note, "not carried: %s, 67108865 bytes: it looks like weights", names[i]);
     hf_noted(checkpoint, note);
   }
-  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error));
+  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
 }
 END_TEST
@@ -160,12 +160,12 @@ START_TEST(test_large_files_are_refused) {
   put_large("m", names[_i], TQ_ATTACHMENT_LIMIT + 1);
   tq_checkpoint *checkpoint = hf_checkpoint("m");
   snprintf(message, sizeof message, "%s is no part of the model that was read, and its 67108865 bytes", names[_i]);
-  ck_fails(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error), TQ_ERROR_REFUSED, message);
+  ck_fails(tq_import(checkpoint, temporary_path("m.tq"), 0, 0, NULL, error), TQ_ERROR_REFUSED, message);
   ck_assert_int_ne(access(temporary_path("m.tq"), F_OK), 0);
   tq_checkpoint_close(checkpoint);
   put_large("m", names[_i], TQ_ATTACHMENT_LIMIT);
   checkpoint = hf_checkpoint("m");
-  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, NULL, error));
+  ck_ok(tq_import(checkpoint, temporary_path("m.tq"), 0, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
 }
 END_TEST
@@ -324,8 +324,8 @@ static const struct {
     {"{\"model_type\":\"llama\",\"vocab_size\":2147483648}", "vocab_size: a whole number"},
     {"{\"model_type\":\"llama\",\"vocab_size\":99999999999999999999}", "not JSON"},
     {"{\"model_type\":\"llama\",\"vocab_size\":1e999}", "not JSON"},
-    {"{\"model_type\":\"llama\",\"quantization_config\":{\"quant_method\":\"bitnet\"}}",
-     "weights packed by method 'bitnet' are not understood"},
+    {"{\"model_type\":\"llama\",\"quantization_config\":{\"quant_method\":\"awq\"}}",
+     "weights packed by method 'awq' are not understood"},
     {"{\"model_type\":\"other\",\"quantization_config\":{\"quant_method\":\"gptq\"}}", "method 'gptq'"},
 };
 
@@ -464,7 +464,7 @@ START_TEST(test_written_config_says_the_same) {
   hf_put_tiny("m");
   put_config("m", "llama", written_variants[_i]);
   tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
-  ck_ok(tq_hf_write(file, temporary_path("out"), &notes, error));
+  ck_ok(tq_hf_write(file, temporary_path("out"), &(tq_write_options){0}, &notes, error));
   ck_assert_uint_eq(notes.size, 0);
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
   tq_file_describe(file, &a);
@@ -483,7 +483,7 @@ static void check_gguf(const char *shared, uint64_t shard_bytes, const char *wei
   char name[64];
   if (!path) return;
   tq_file *file = hf_import(path, "g.tq");
-  ck_ok(tq_hf_write_sharded(file, temporary_path("out"), shard_bytes, &notes, error));
+  ck_ok(tq_hf_write_sharded(file, temporary_path("out"), shard_bytes, &(tq_write_options){0}, &notes, error));
   snprintf(name, sizeof name, "out/%s", weights_name);
   ck_assert_int_eq(access(temporary_path(name), R_OK), 0);
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
@@ -506,7 +506,7 @@ START_TEST(test_carried_files_are_used) {
   hf_put_tiny("m");
   hf_put("m", "README.md", "hello");
   tq_file *file = hf_import(temporary_path("m"), "m.tq");
-  ck_ok(tq_hf_write_sharded(file, temporary_path("out"), 512, &notes, error));
+  ck_ok(tq_hf_write_sharded(file, temporary_path("out"), 512, &(tq_write_options){0}, &notes, error));
   ck_same_files(temporary_path("m/config.json"), temporary_path("out/config.json"));
   ck_same_files(temporary_path("m/README.md"), temporary_path("out/README.md"));
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
@@ -554,7 +554,7 @@ static tq_file *write_one(const char *role, uint32_t encoding, const char *type_
 
 static void check_refused(tq_file *file, const char *message) {
   tq_buffer notes = {0};
-  ck_fails(tq_hf_write(file, temporary_path("out"), &notes, error), TQ_ERROR_REFUSED, message);
+  ck_fails(tq_hf_write(file, temporary_path("out"), &(tq_write_options){0}, &notes, error), TQ_ERROR_REFUSED, message);
   ck_assert_int_ne(access(temporary_path("out"), F_OK), 0);
   tq_file_close(file);
   tq_buffer_free(&notes);
@@ -604,7 +604,7 @@ START_TEST(test_notes_what_has_no_place) {
   static const float values[2] = {1, 2};
   tq_buffer notes = {0};
   tq_file *file = write_one("anything", TQ_F32, "", 2, values, sizeof values, false);
-  ck_ok(tq_hf_write(file, temporary_path("out"), &notes, error));
+  ck_ok(tq_hf_write(file, temporary_path("out"), &(tq_write_options){0}, &notes, error));
   ck_ok(tq_buffer_append(&notes, "", 1, error));
   ck_assert_ptr_nonnull(strstr((char *)notes.data, "no place for: odd.key"));
   tq_file_close(file);
@@ -633,7 +633,7 @@ START_TEST(test_does_not_replace_a_folder) {
   hf_put_tiny("m");
   tq_file *file = hf_import(temporary_path("m"), "m.tq");
   tq_error problem = {0};
-  ck_assert_int_ne(tq_hf_write(file, temporary_path("m"), &notes, &problem), TQ_OK);
+  ck_assert_int_ne(tq_hf_write(file, temporary_path("m"), &(tq_write_options){0}, &notes, &problem), TQ_OK);
   ck_assert(problem.message[0]);
   tq_file_close(file);
   tq_buffer_free(&notes);
@@ -666,11 +666,11 @@ START_TEST(test_factors_become_numbers) {
   put_scaled("m", scalings[_i].base, scalings[_i].low, scalings[_i].high, scalings[_i].context);
   tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
   const tq_format *gguf = tq_format_find("gguf");
-  ck_ok(gguf->write(file, temporary_path("m.gguf"), &notes, error));
+  ck_ok(gguf->write(file, temporary_path("m.gguf"), &(tq_write_options){0}, &notes, error));
   notes.size = 0;
   tq_file *from_gguf = hf_import(temporary_path("m.gguf"), "g.tq");
   ck_assert_uint_ne(tq_file_find_role(from_gguf, "rope_factors"), SIZE_MAX);
-  ck_ok(tq_hf_write(from_gguf, temporary_path("out"), &notes, error));
+  ck_ok(tq_hf_write(from_gguf, temporary_path("out"), &(tq_write_options){0}, &notes, error));
   ck_ok(tq_buffer_append(&notes, "", 1, error));
   ck_assert_ptr_nonnull(strstr((char *)notes.data, "is left out: config.json's RoPE scaling says the same"));
   tq_file *again = hf_import(temporary_path("out"), "again.tq");
@@ -689,7 +689,7 @@ START_TEST(test_factors_of_unusual_numbers) {
   tq_buffer notes = {0};
   put_scaled("m", 1e4, 1.25, 8, 37);
   tq_file *file = hf_import(temporary_path("m/model.safetensors"), "m.tq");
-  ck_ok(tq_format_find("gguf")->write(file, temporary_path("m.gguf"), &notes, error));
+  ck_ok(tq_format_find("gguf")->write(file, temporary_path("m.gguf"), &(tq_write_options){0}, &notes, error));
   check_refused(hf_import(temporary_path("m.gguf"), "g.tq"),
                 "tensor rope_freqs.weight: config.json says RoPE factors as parameters, and none that were tried");
   tq_file_close(file);
@@ -708,7 +708,7 @@ END_TEST
 
 static tq_status write_shards(const void *file, tq_error *error) {
   tq_buffer notes = {0};
-  tq_status status = tq_hf_write_sharded(file, temporary_path("out"), 1024, &notes, error);
+  tq_status status = tq_hf_write_sharded(file, temporary_path("out"), 1024, &(tq_write_options){0}, &notes, error);
   fail_no_operation();
   tq_buffer_free(&notes);
   /* Only the last synchronisation comes when the folder is there, and then it is whole. */

@@ -58,8 +58,8 @@ START_TEST(one_weights_digest_with_the_gguf) {
   tq_digest weights[2], function[2], tokenizer[2];
   ck_ok(open_llama2c(path, NULL, &checkpoint, error));
   ck_ok(open_with(tq_gguf_open, twin_path, NULL, &twin, error));
-  ck_ok(tq_checkpoint_digests(checkpoint, NULL, &weights[0], &function[0], &tokenizer[0], NULL, error));
-  ck_ok(tq_checkpoint_digests(twin, NULL, &weights[1], &function[1], &tokenizer[1], NULL, error));
+  ck_ok(tq_checkpoint_digests(checkpoint, NULL, NULL, &weights[0], &function[0], &tokenizer[0], NULL, error));
+  ck_ok(tq_checkpoint_digests(twin, NULL, NULL, &weights[1], &function[1], &tokenizer[1], NULL, error));
   ck_assert_mem_eq(weights[0].bytes, weights[1].bytes, sizeof weights[0].bytes);
   ck_assert_mem_eq(function[0].bytes, function[1].bytes, sizeof function[0].bytes);
   tq_checkpoint_close(twin);

@@ -23,7 +23,7 @@ static int compare_options(const char *text, const char *page, char absent[64]) 
   absent[0] = 0;
   for (const char *at = text; (at = strstr(at, " --")); count++) {
     at += 3;
-    int length = (int)strspn(at, "abcdefghijklmnopqrstuvwxyz-");
+    int length = (int)strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789-");
     char alone[64], with_letter[64];
     snprintf(alone, sizeof alone, "Fl -%.*s", length, at);
     snprintf(with_letter, sizeof with_letter, ", -%.*s", length, at);

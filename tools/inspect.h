@@ -29,6 +29,10 @@ typedef struct inspect_tensor {
   uint64_t elements, bytes;
   uint64_t trits[INSPECT_TRITS]; /* how many -1, 0, +1, +2; all zero when not ternary */
   inspect_scales scales;
+  bool is_almost; /* floats of a foreign file that are almost ternary, as tq_survey has it */
+  uint32_t almost_granularity, almost_group;
+  uint64_t almost_off;
+  double almost_furthest;
   tq_digest content;
   const tq_tensor *stored; /* the tensor of the .tq file, or NULL */
 } inspect_tensor;
@@ -45,8 +49,9 @@ typedef struct inspect_model {
   size_t files;
   const tq_metadata *metadata;
   tq_hyperparameters hyperparameters;
-  tq_error unreadable;     /* why there are no hyperparameters; status TQ_OK when there are */
-  tq_tokenizer *tokenizer; /* or NULL */
+  tq_error unreadable;       /* why there are no hyperparameters; status TQ_OK when there are */
+  tq_tokenizer *tokenizer;   /* or NULL */
+  const char *chat_template; /* the name of the one that the tokenizer has; NULL: none, or one that is not known */
   inspect_tensor *tensors;
   size_t tensor_count;
   const char *hash_name; /* of the hash that identifies the file, or NULL when there is none */
@@ -54,6 +59,8 @@ typedef struct inspect_model {
   size_t hash_size;
   tq_digest weights, function, tokenizer_digest; /* all zero: none */
   bool verified;                                 /* --verify was asked for and found nothing wrong */
+  const char *readings;                          /* lines that tell which of several readings was taken, and why */
+  size_t readings_size;
 } inspect_model;
 
 /* Which of the costly parts of a foreign checkpoint are needed. */
@@ -63,7 +70,8 @@ typedef struct inspect_needs {
 } inspect_needs;
 
 /* inspect_open.c: opens the file whatever it is and fills the view; close it in every case. */
-tq_status inspect_open(const char *path, inspect_needs needs, inspect_model *model, tq_error *error);
+tq_status inspect_open(const char *path, const tq_open_options *options, inspect_needs needs, inspect_model *model,
+                       tq_error *error);
 void inspect_close(inspect_model *model);
 
 /* inspect_verify.c: checks the open .tq file against its hashes and all its digests. */

@@ -5,6 +5,7 @@
 #include "formats/format.h"
 #include "tools/inspect.h"
 #include "tools/tool.h"
+#include "tq/ternary.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -87,11 +88,13 @@ static tq_status describe_files(inspect_model *model, bool hash, tq_error *error
 
 static void fill_tensor(const tq_source_tensor *tensor, inspect_tensor *view) {
   const tq_encoding_info *info = tq_encoding_find(tensor->encoding);
-  bool blocks = tensor->encoding == TQ_BLOCKS || !info;
+  bool packed = tensor->form.dialect != NULL, blocks = tensor->encoding == TQ_BLOCKS || !info;
   *view = (inspect_tensor){.role = tensor->role,
                            .name = tensor->name,
                            .source_type = tensor->type_name,
-                           .kind = blocks ? INSPECT_BLOCKS : INSPECT_NUMBERS,
+                           .kind = packed   ? INSPECT_TERNARY
+                                   : blocks ? INSPECT_BLOCKS
+                                            : INSPECT_NUMBERS,
                            .dimensions = tensor->dimensions,
                            .shape = tensor->shape,
                            .elements = 1,
@@ -100,14 +103,44 @@ static void fill_tensor(const tq_source_tensor *tensor, inspect_tensor *view) {
   for (uint32_t i = 0; i < tensor->dimensions; i++) view->elements *= tensor->shape[i];
 }
 
+/* What reading has shown: floats may be ternary as well as packed codes. */
+static void fill_survey(const tq_survey *survey, inspect_tensor *view) {
+  if (survey->is_almost) {
+    view->is_almost = true;
+    view->almost_granularity = survey->almost_granularity;
+    view->almost_group = survey->almost_group;
+    view->almost_off = survey->almost_off;
+    view->almost_furthest = survey->almost_furthest;
+  }
+  if (!survey->is_ternary) return;
+  view->kind = INSPECT_TERNARY;
+  memcpy(view->trits, survey->counts, sizeof view->trits);
+  uint64_t columns = view->shape[view->dimensions - 1];
+  view->scales =
+      (inspect_scales){.count = tq_scale_count(survey->granularity, survey->group, view->elements / columns, columns),
+                       .granularity = survey->granularity,
+                       .group = survey->group,
+                       .encoding = survey->scale_encoding,
+                       .direction = survey->scale_direction,
+                       .least = survey->least,
+                       .most = survey->most};
+}
+
 static tq_status compute_digests(inspect_model *model, tq_error *error) {
   tq_digest *content = tq_allocate(model->tensor_count, sizeof *content, error);
-  if (!content) return TQ_ERROR_SYSTEM;
+  tq_survey *surveys = content ? tq_allocate(model->tensor_count, sizeof *surveys, error) : NULL;
   tq_progress progress = tool_progress("reading the tensors");
-  tq_status status = tq_checkpoint_digests(model->checkpoint, content, &model->weights, &model->function,
-                                           &model->tokenizer_digest, &progress, error);
+  tq_status status = TQ_ERROR_SYSTEM;
+  if (surveys) {
+    status = tq_checkpoint_digests(model->checkpoint, content, surveys, &model->weights, &model->function,
+                                   &model->tokenizer_digest, &progress, error);
+  }
   tool_progress_end();
-  for (size_t i = 0; i < model->tensor_count && !status; i++) model->tensors[i].content = content[i];
+  for (size_t i = 0; i < model->tensor_count && !status; i++) {
+    model->tensors[i].content = content[i];
+    fill_survey(&surveys[i], &model->tensors[i]);
+  }
+  tq_free(surveys);
   tq_free(content);
   return status;
 }

@@ -1,5 +1,6 @@
 /* Tensors that say the same, layer after layer, become one line. */
 #include "base/memory.h"
+#include "base/text.h"
 #include "tools/inspect.h"
 
 #include <stdlib.h>
@@ -37,14 +38,9 @@ typedef struct member {
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool ends_with(const char *text, const char *end) {
-  size_t size = strlen(text), tail = strlen(end);
-  return size >= tail && strcmp(text + size - tail, end) == 0;
-}
-
 /* The role with every number between dots replaced by '*'; "norms" for the norms of a known model. */
 static char *group_name(const char *role, tq_error *error) {
-  if (ends_with(role, "_norm")) return tq_copy_string("norms", 5, error);
+  if (tq_ends_with(role, "_norm")) return tq_copy_string("norms", 5, error);
   char *name = tq_copy_string(role, strlen(role), error);
   if (!name) return NULL;
   char *to = name;

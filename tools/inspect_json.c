@@ -1,8 +1,8 @@
 /* Everything as one JSON object, its keys always in the same order. */
+#include "tools/inspect_json.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "formats/json.h"
-#include "tools/inspect.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ static json_t *text_value(const char *data, size_t size) {
   return value;
 }
 
-static json_t *text(const char *data) { return text_value(data, strlen(data)); }
+json_t *inspect_json_text(const char *data) { return text_value(data, strlen(data)); }
 
 /* Beyond what JSON readers hold exactly, a number is text. */
 static json_t *count_value(uint64_t number) {
@@ -53,7 +53,6 @@ static json_t *count_value(uint64_t number) {
   return json_string(digits);
 }
 
-static json_t *real_value(double number) { return isfinite(number) ? json_real(number) : json_null(); }
 static json_t *f32_value(float number) { return isfinite(number) ? tq_json_f32(number) : json_null(); }
 
 static json_t *hex_value(const uint8_t *bytes, size_t size) {
@@ -74,7 +73,7 @@ static json_t *metadata_value(const tq_value *value) {
   case TQ_VALUE_F32:
     return f32_value((float)value->number);
   case TQ_VALUE_F64:
-    return real_value(value->number);
+    return tq_json_real(value->number);
   case TQ_VALUE_BOOL:
     return json_boolean(value->unsigned_integer != 0);
   case TQ_VALUE_STRING:
@@ -121,7 +120,7 @@ static json_t *hyperparameters_object(const inspect_model *model) {
   const tq_hyperparameters *h = &model->hyperparameters;
   if (model->unreadable.status) return json_null();
   json_t *object = json_object();
-  set(&object, "architecture", text(h->architecture));
+  set(&object, "architecture", inspect_json_text(h->architecture));
   set(&object, "layers", json_integer(h->layers));
   set(&object, "dimension", json_integer(h->dimension));
   set(&object, "feed_forward", json_integer(h->feed_forward));
@@ -137,11 +136,13 @@ static json_t *hyperparameters_object(const inspect_model *model) {
   set(&object, "rope_factor", f32_value(h->rope_factor));
   set(&object, "gate", json_string(h->gate == TQ_GATE_SILU ? "silu" : "squared-relu"));
   set(&object, "sub_norms", json_boolean(h->sub_norms));
+  set(&object, "qk_norms", json_boolean(h->qk_norms));
+  set(&object, "rotated", json_boolean(h->rotated));
   set(&object, "tied_head", json_boolean(h->tied_head));
   return object;
 }
 
-static json_t *tokenizer_object(const tq_tokenizer *tokenizer) {
+static json_t *tokenizer_object(const inspect_model *model) {
   static const char *const specials[TQ_SPECIAL_COUNT] = {[TQ_SPECIAL_BOS] = "bos",
                                                          [TQ_SPECIAL_EOS] = "eos",
                                                          [TQ_SPECIAL_UNKNOWN] = "unknown",
@@ -149,11 +150,12 @@ static json_t *tokenizer_object(const tq_tokenizer *tokenizer) {
                                                          [TQ_SPECIAL_PADDING] = "padding",
                                                          [TQ_SPECIAL_MASK] = "mask",
                                                          [TQ_SPECIAL_END_OF_TURN] = "end_of_turn"};
+  const tq_tokenizer *tokenizer = model->tokenizer;
   if (!tokenizer) return json_null();
   json_t *object = json_object(), *ids = json_object();
   bool pieces = tq_tokenizer_get_kind(tokenizer) == TQ_TOKENIZER_SENTENCEPIECE;
   set(&object, "kind", json_string(pieces ? "sentencepiece" : "byte-level"));
-  set(&object, "pre", text(tq_tokenizer_pre(tokenizer)));
+  set(&object, "pre", inspect_json_text(tq_tokenizer_pre(tokenizer)));
   set(&object, "tokens", count_value(tq_tokenizer_token_count(tokenizer)));
   set(&object, "merges", count_value(tq_tokenizer_merge_count(tokenizer)));
   set(&object, "scores", json_boolean(tq_tokenizer_has_scores(tokenizer)));
@@ -165,6 +167,7 @@ static json_t *tokenizer_object(const tq_tokenizer *tokenizer) {
   set(&object, "adds_bos", json_boolean(tq_tokenizer_adds_bos(tokenizer)));
   set(&object, "adds_eos", json_boolean(tq_tokenizer_adds_eos(tokenizer)));
   set(&object, "chat_template", json_boolean(tq_tokenizer_chat_template(tokenizer).size != 0));
+  set(&object, "chat_template_name", model->chat_template ? inspect_json_text(model->chat_template) : json_null());
   return object;
 }
 
@@ -190,11 +193,22 @@ static json_t *scales_object(const inspect_scales *scales) {
   json_t *object = json_object();
   set(&object, "granularity", json_string(inspect_granularity_name(scales->granularity)));
   set(&object, "group", scales->granularity == TQ_PER_GROUP ? json_integer(scales->group) : json_null());
-  set(&object, "encoding", text(info ? info->name : "unknown"));
+  set(&object, "encoding", inspect_json_text(info ? info->name : "unknown"));
   set(&object, "direction", json_string(scales->direction == TQ_INVERTED ? "inverted" : "direct"));
   set(&object, "count", count_value(scales->count));
   set(&object, "least", f32_value(scales->least));
   set(&object, "most", f32_value(scales->most));
+  return object;
+}
+
+static json_t *almost_object(const inspect_tensor *tensor) {
+  if (!tensor->is_almost) return json_null();
+  bool grouped = tensor->almost_granularity == TQ_PER_GROUP;
+  json_t *object = json_object();
+  set(&object, "granularity", json_string(inspect_granularity_name(tensor->almost_granularity)));
+  set(&object, "group", grouped ? json_integer(tensor->almost_group) : json_null());
+  set(&object, "off", count_value(tensor->almost_off));
+  set(&object, "furthest", tq_json_real(tensor->almost_furthest));
   return object;
 }
 
@@ -220,11 +234,11 @@ static json_t *parts_array(const tq_tensor *stored) {
 /* What a group and a tensor have in common. */
 static void set_numbers(json_t **object, const inspect_group *numbers, const inspect_tensor *looks) {
   double elements = (double)numbers->elements;
-  set(object, "encoding", text(looks->encoding));
+  set(object, "encoding", inspect_json_text(looks->encoding));
   set(object, "shape", shape_array(looks));
   set(object, "elements", count_value(numbers->elements));
   set(object, "bytes", count_value(numbers->bytes));
-  set(object, "bits_per_weight", real_value(elements > 0 ? 8 * (double)numbers->bytes / elements : 0));
+  set(object, "bits_per_weight", tq_json_real(elements > 0 ? 8 * (double)numbers->bytes / elements : 0));
   set(object, "trits", trits_object(numbers->trits));
   set(object, "scales", scales_object(&numbers->scales));
 }
@@ -233,10 +247,11 @@ static json_t *tensor_object(const inspect_model *model, const inspect_tensor *t
   json_t *object = json_object();
   inspect_group numbers = {0};
   inspect_add(&numbers, tensor);
-  set(&object, "role", text(tensor->role));
-  set(&object, "name", text(tensor->name));
-  set(&object, "source_type", text(tensor->source_type));
+  set(&object, "role", inspect_json_text(tensor->role));
+  set(&object, "name", inspect_json_text(tensor->name));
+  set(&object, "source_type", inspect_json_text(tensor->source_type));
   set_numbers(&object, &numbers, tensor);
+  set(&object, "almost_ternary", almost_object(tensor));
   set(&object, "parts", parts_array(tensor->stored));
   set(&object, "digest", digest_value(&tensor->content, false));
   set(&object, "hash", tensor->stored ? hex_value(tensor->stored->hash, model->hash_size) : json_null());
@@ -257,7 +272,7 @@ static tq_status set_groups(json_t **root, const inspect_model *model, tq_error 
   json_t *array = json_array();
   for (size_t i = 0; i < count; i++) {
     json_t *object = json_object();
-    set(&object, "name", text(groups[i].name));
+    set(&object, "name", inspect_json_text(groups[i].name));
     set(&object, "tensors", count_value(groups[i].count));
     set_numbers(&object, &groups[i], groups[i].first);
     append(&array, object);
@@ -275,9 +290,9 @@ static json_t *totals_object(const inspect_model *model) {
   set(&object, "tensors", count_value(total.count));
   set(&object, "parameters", count_value(total.elements));
   set(&object, "bytes", count_value(total.bytes));
-  set(&object, "bits_per_weight", real_value(total.elements ? 8 * bytes / elements : 0));
-  set(&object, "compression_f32", total.bytes ? real_value(4 * elements / bytes) : json_null());
-  set(&object, "compression_f16", total.bytes ? real_value(2 * elements / bytes) : json_null());
+  set(&object, "bits_per_weight", tq_json_real(total.elements ? 8 * bytes / elements : 0));
+  set(&object, "compression_f32", total.bytes ? tq_json_real(4 * elements / bytes) : json_null());
+  set(&object, "compression_f16", total.bytes ? tq_json_real(2 * elements / bytes) : json_null());
   set(&object, "trits", trits_object(total.trits));
   return object;
 }
@@ -290,7 +305,7 @@ static json_t *attachments_array(const tq_file *file) {
     tq_attachment attachment;
     tq_file_attachment(file, i, &attachment);
     json_t *object = json_object();
-    set(&object, "name", text(attachment.name));
+    set(&object, "name", inspect_json_text(attachment.name));
     set(&object, "kind", json_string(attachment.kind == TQ_ATTACHMENT_FILE ? "file" : "fragment"));
     set(&object, "size", count_value(attachment.size));
     set(&object, "stored_size", count_value(attachment.stored_size));
@@ -299,10 +314,9 @@ static json_t *attachments_array(const tq_file *file) {
   return array;
 }
 
-static json_t *notes_array(const inspect_model *model) {
+static json_t *lines_array(const char *lines, size_t size) {
   json_t *array = json_array();
-  if (!model->checkpoint || !model->checkpoint->notes.size) return array;
-  const char *at = (const char *)model->checkpoint->notes.data, *end = at + model->checkpoint->notes.size;
+  const char *at = lines, *end = lines + size;
   while (at < end) {
     const char *newline = memchr(at, '\n', (size_t)(end - at));
     const char *stop = newline ? newline : end;
@@ -320,7 +334,7 @@ static json_t *hash_object(const inspect_model *model) {
   return object;
 }
 
-static json_t *digests_object(const inspect_model *model) {
+json_t *inspect_json_digests(const inspect_model *model) {
   json_t *object = json_object();
   set(&object, "weights", model->tensor_count ? digest_value(&model->weights, false) : json_null());
   set(&object, "function", digest_value(&model->function, true));
@@ -329,15 +343,15 @@ static json_t *digests_object(const inspect_model *model) {
 }
 
 static tq_status fill_root(json_t **root, const inspect_model *model, tq_error *error) {
-  set(root, "path", text(model->path));
-  set(root, "format", text(model->format));
-  set(root, "version", model->version[0] ? text(model->version) : json_null());
-  set(root, "made_from", model->origin[0] ? text(model->origin) : json_null());
+  set(root, "path", inspect_json_text(model->path));
+  set(root, "format", inspect_json_text(model->format));
+  set(root, "version", model->version[0] ? inspect_json_text(model->version) : json_null());
+  set(root, "made_from", model->origin[0] ? inspect_json_text(model->origin) : json_null());
   set(root, "size", count_value(model->size));
   set(root, "files", count_value(model->files));
   set(root, "hyperparameters", hyperparameters_object(model));
-  set(root, "not_run_because", model->unreadable.status ? text(model->unreadable.message) : json_null());
-  set(root, "tokenizer", tokenizer_object(model->tokenizer));
+  set(root, "not_run_because", model->unreadable.status ? inspect_json_text(model->unreadable.message) : json_null());
+  set(root, "tokenizer", tokenizer_object(model));
   set(root, "totals", totals_object(model));
   tq_status status = set_groups(root, model, error);
   if (status) return status;
@@ -345,9 +359,11 @@ static tq_status fill_root(json_t **root, const inspect_model *model, tq_error *
   set(root, "metadata", metadata_object(model->metadata));
   set(root, "attachments", attachments_array(model->file));
   set(root, "hash", hash_object(model));
-  set(root, "digests", digests_object(model));
+  set(root, "digests", inspect_json_digests(model));
   set(root, "verified", json_boolean(model->verified));
-  set(root, "notes", notes_array(model));
+  set(root, "readings", lines_array(model->readings, model->readings_size));
+  const tq_buffer *notes = model->checkpoint ? &model->checkpoint->notes : NULL;
+  set(root, "notes", notes ? lines_array((const char *)notes->data, notes->size) : json_array());
   return TQ_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "base/memory.h"
 #include "tools/inspect.h"
+#include "tq/chat.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,13 @@ static bool has_role(const inspect_model *model, const char *role) {
   for (size_t i = 0; i < model->tensor_count; i++)
     if (strcmp(model->tensors[i].role, role) == 0) return true;
   return false;
+}
+
+static const char *chat_template_name(tq_string jinja) {
+  const tq_chat_template *found = jinja.size ? tq_chat_template_detect(jinja) : NULL;
+  for (size_t i = 0; found && tq_chat_template_name(i); i++)
+    if (tq_chat_template_by_name(tq_chat_template_name(i)) == found) return tq_chat_template_name(i);
+  return NULL;
 }
 
 /* What of the view is read from metadata and tokenizer tables, whichever file they came from. */
@@ -22,20 +30,37 @@ static tq_status fill_model(inspect_model *model, tq_error *error) {
     tq_file_find_section(model->file, "tokenizer", &section);
   }
   if (!section.data) return TQ_OK;
-  return tq_tokenizer_open(section.data, (size_t)section.size, &model->tokenizer, error);
+  tq_status status = tq_tokenizer_open(section.data, (size_t)section.size, &model->tokenizer, error);
+  if (!status) model->chat_template = chat_template_name(tq_tokenizer_chat_template(model->tokenizer));
+  return status;
 }
 
-tq_status inspect_open(const char *path, inspect_needs needs, inspect_model *model, tq_error *error) {
+/* The readings that were taken of a foreign file, now or when the .tq file was made of it. */
+static void fill_readings(inspect_model *model) {
+  tq_section section = {0};
+  if (model->checkpoint) {
+    model->readings = (const char *)model->checkpoint->readings.data;
+    model->readings_size = model->checkpoint->readings.size;
+  } else if (tq_file_find_section(model->file, "readings", &section)) {
+    model->readings = (const char *)section.data;
+    model->readings_size = (size_t)section.size;
+  }
+}
+
+tq_status inspect_open(const char *path, const tq_open_options *options, inspect_needs needs, inspect_model *model,
+                       tq_error *error) {
   *model = (inspect_model){.path = path};
   tq_status status;
   if (tq_file_recognize(path)) {
     status = tq_file_open(path, TQ_VERIFY_LAZY, &model->file, error);
     if (!status) status = inspect_fill_container(model, error);
   } else {
-    status = tq_checkpoint_open(path, NULL, &model->checkpoint, error);
+    status = tq_checkpoint_open(path, options, &model->checkpoint, error);
     if (!status) status = inspect_fill_foreign(model, needs, error);
   }
-  return status ? status : fill_model(model, error);
+  if (status) return status;
+  fill_readings(model);
+  return fill_model(model, error);
 }
 
 void inspect_close(inspect_model *model) {

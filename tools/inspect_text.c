@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { KEY_WIDTH = 14, DEFAULT_WIDTH = 80, LEAST_WIDTH = 60, MOST_WIDTH = 160, LONGEST_NAME = 40 };
+enum { KEY_WIDTH = 14, DEFAULT_WIDTH = 80, LEAST_WIDTH = 60, MOST_WIDTH = 160, LONGEST_NAME = 40, INDENT = 2 };
 
 typedef struct screen {
   size_t width;
@@ -56,6 +56,22 @@ static void line(const screen *s, const char *key, const char *format, ...) {
   va_start(arguments, format);
   vprintf(format, arguments);
   va_end(arguments);
+  putchar('\n');
+}
+
+/* A text of words, on as many lines as it takes, all of them behind the key's column. */
+static void paragraph(const screen *s, const char *key, const char *text) {
+  size_t room = s->width - INDENT - KEY_WIDTH, used = 0;
+  begin_line(s, key);
+  for (size_t size; *text; text += size + strspn(text + size, " ")) {
+    size = strcspn(text, " ");
+    size_t width = 0;
+    for (size_t i = 0; i < size; i++) width += (text[i] & 0xc0) != 0x80;
+    bool breaks = used && used + 1 + width > room;
+    if (breaks) printf("\n%*s", INDENT + KEY_WIDTH, "");
+    printf("%s%.*s", used && !breaks ? " " : "", (int)size, text);
+    used = breaks || !used ? width : used + 1 + width;
+  }
   putchar('\n');
 }
 
@@ -105,22 +121,45 @@ static void print_hyperparameters(const screen *s, const inspect_model *model) {
   line(s, "attention", "%u heads of %u%s, context %u", h->heads, h->head_dimension, shared, h->context);
   line(s, "positions", "RoPE, base %g over %u dimensions%s", (double)h->rope_base, h->rope_dimensions, scaling);
   line(s, "feed-forward", "%u, %s gate", h->feed_forward, h->gate == TQ_GATE_SILU ? "SiLU" : "squared ReLU");
-  line(s, "norms", "RMS, epsilon %g%s", (double)h->norm_epsilon, h->sub_norms ? ", before o and down too" : "");
+  line(s, "norms", "RMS, epsilon %g%s%s", (double)h->norm_epsilon, h->sub_norms ? ", before o and down too" : "",
+       h->qk_norms ? ", of the heads of q and k too" : "");
+  if (h->rotated) line(s, "rotation", "Walsh-Hadamard, applied to the inputs of layers (prism.hadamard)");
+  tq_string activations = tq_metadata_string(model->metadata, "tq.activations");
+  char printable[32];
+  if (activations.size)
+    line(s, "activations", "%s", tq_printable(activations.data, activations.size, printable, sizeof printable));
+}
+
+/* The message without what the line says before it. */
+static const char *why_not_run(const inspect_model *model, const char *architecture) {
+  char start[128];
+  const char *message = model->unreadable.message;
+  snprintf(start, sizeof start, "architecture %s cannot be run: ", architecture);
+  if (tq_begins_with(message, start)) return message + strlen(start);
+  return tq_begins_with(message, "unknown architecture ") ? "unknown architecture" : message;
 }
 
 /* A vocabulary alone, or a model that is carried and not computed with. */
 static void print_unreadable(const screen *s, const inspect_model *model) {
   tq_string name = tq_metadata_string(model->metadata, "general.architecture");
-  char text[64];
+  char text[64], reason[sizeof model->unreadable.message + 128];
   if (!model->tensor_count) {
     line(s, "architecture", "%s, no tensors: a vocabulary only",
          name.size ? tq_printable(name.data, name.size, text, sizeof text) : "none");
   } else if (name.size) {
-    line(s, "architecture", "%s, carried but not run: %s", tq_printable(name.data, name.size, text, sizeof text),
-         model->unreadable.message);
+    tq_printable(name.data, name.size, text, sizeof text);
+    snprintf(reason, sizeof reason, "%s, carried but not run: %s", text, why_not_run(model, text));
+    paragraph(s, "architecture", reason);
   } else {
     line(s, "architecture", "not stated: tensors alone");
   }
+}
+
+static void print_chat_template(const inspect_model *model) {
+  if (model->chat_template)
+    printf("chat template %s\n", model->chat_template);
+  else
+    printf("%s\n", tq_tokenizer_chat_template(model->tokenizer).size ? "chat template not known" : "no chat template");
 }
 
 static void print_tokenizer(const screen *s, const inspect_model *model) {
@@ -149,7 +188,8 @@ static void print_tokenizer(const screen *s, const inspect_model *model) {
     printf("%s%s %" PRId64, separator, specials[i].name, id);
     separator = ", ";
   }
-  printf("%s%s\n", separator, tq_tokenizer_chat_template(t).size ? "chat template" : "no chat template");
+  fputs(separator, stdout);
+  print_chat_template(model);
 }
 
 /* As many names as the line holds. */
@@ -330,16 +370,23 @@ static void print_identity(const screen *s, const inspect_model *model) {
   print_digest(s, "tokenizer", &model->tokenizer_digest, "none");
 }
 
-static void print_notes(const screen *s, const inspect_model *model) {
-  if (!model->checkpoint || !model->checkpoint->notes.size) return;
-  const char *at = (const char *)model->checkpoint->notes.data, *end = at + model->checkpoint->notes.size;
-  putchar('\n');
+/* Lines that come from a file, so that they are made harmless first. */
+static void print_lines(const screen *s, const char *key, const char *text, size_t size) {
+  const char *at = text, *end = text + size;
+  char printable[1024];
+  if (size) putchar('\n');
   while (at < end) {
     const char *newline = memchr(at, '\n', (size_t)(end - at));
     const char *stop = newline ? newline : end;
-    line(s, "note", "%.*s", (int)(stop - at), at);
+    paragraph(s, key, tq_printable(at, (size_t)(stop - at), printable, sizeof printable));
     at = stop + 1;
   }
+}
+
+static void print_notes(const screen *s, const inspect_model *model) {
+  print_lines(s, "reading", model->readings, model->readings_size);
+  if (model->checkpoint)
+    print_lines(s, "note", (const char *)model->checkpoint->notes.data, model->checkpoint->notes.size);
 }
 
 tq_status inspect_print_text(const inspect_model *model, bool tensors, tq_error *error) {

@@ -1,5 +1,6 @@
 /* Whether a .tq file is what it says of itself: the hashes, then the digests computed anew. */
 #include "base/memory.h"
+#include "formats/dialects/encode.h"
 #include "tools/inspect.h"
 #include "tq/ternary.h"
 
@@ -46,9 +47,41 @@ static tq_status check_tokenizer(const inspect_model *model, tq_error *error) {
   return check_digest(model, &model->tokenizer_digest, &computed, "tokenizer", "tokenizer", error);
 }
 
+static tq_status take_nothing(void *context, const void *data, size_t size, tq_error *error) {
+  (void)context;
+  (void)data;
+  (void)size;
+  (void)error;
+  return TQ_OK;
+}
+
+static bool has_patch(const tq_tensor *tensor) {
+  for (size_t i = 0; i < tensor->part_count; i++) {
+    if (tensor->parts[i].kind == TQ_PART_PATCH) return true;
+  }
+  return false;
+}
+
+/* A patch is good when the bytes that the tensor came from can be made with it. */
+static tq_status check_patches(const inspect_model *model, tq_error *error) {
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < model->tensor_count; i++) {
+    const tq_tensor *tensor = model->tensors[i].stored;
+    tq_encode_options options = {.adjacent_heads = tensor->source_row_order, .patched = true};
+    if (!has_patch(tensor) || !tq_tensor_is_ternary(tensor)) continue;
+    if (!tq_form_from_name(tensor->source_type, &options.form)) {
+      return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: a patch of bytes in a form that is not known",
+                     model->path, tensor->name);
+    }
+    status = tq_dialect_encode(model->file, i, &options, take_nothing, NULL, error);
+  }
+  return status;
+}
+
 tq_status inspect_verify(inspect_model *model, tq_error *error) {
   tq_status status = tq_file_verify(model->file, error);
   if (!status) status = tq_file_verify_content(model->file, error);
+  if (!status) status = check_patches(model, error);
   if (!status) status = check_function(model, error);
   if (!status) status = check_tokenizer(model, error);
   model->verified = status == TQ_OK;

@@ -1,5 +1,7 @@
 /* tq-inspect: says what is in a model file, of whatever form. */
 #include "tools/inspect.h"
+#include "tools/inspect_compare.h"
+#include "tools/reading.h"
 #include "tools/tool.h"
 
 #include <getopt.h>
@@ -11,26 +13,31 @@ static const char usage[] =
     "Says what is in FILE: a .tq file, a GGUF file, a Hugging Face folder, a safetensors, PyTorch or llama2.c\n"
     "checkpoint, or a .tar, .tar.gz, .tar.zst or .zip of one of these.\n"
     "\n"
+    "      --compare B   whether FILE and B, of any two forms, are the same model, and if not in what they differ\n"
     "      --tensors     a line per tensor instead of one per group\n"
     "      --hash        only the digest of the weights, two spaces and FILE, as md5sum prints;\n"
     "                    with --tensors a line per tensor: its digest and its role\n"
     "      --json        everything, as one JSON object\n"
     "      --verify      check every byte of a .tq file against its hashes, and its digests against what it holds\n"
-    "                    (the only check where nothing else is asked)\n"
-    "      --help, --version\n"
+    "                    (the only check where nothing else is asked)\n" READING_USAGE "      --help, --version\n"
     "\n"
     "Two files with the same weights digest hold the same weights, however they are encoded; with the same three\n"
     "digests they are the same model. NO_COLOR turns colours off.\n"
-    "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
+    "Exit status: 0 done, or the same; 1 system error; 2 usage; 3 corrupt or not understood;\n"
+    "4 which of two readings is right cannot be told; 5 different.\n";
 
 typedef struct arguments {
-  const char *path;
+  const char *path, *other;
+  tq_open_options open;
   bool tensors, hash, json, verify;
+  bool reads; /* an option says how a foreign file is to be read */
 } arguments;
 
-enum { OPTION_TENSORS = 256, OPTION_HASH, OPTION_JSON, OPTION_VERIFY, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_TENSORS = 256, OPTION_COMPARE, OPTION_HASH, OPTION_JSON, OPTION_VERIFY, OPTION_HELP, OPTION_VERSION };
 
 static const struct option options[] = {{"tensors", no_argument, NULL, OPTION_TENSORS},
+                                        {"compare", required_argument, NULL, OPTION_COMPARE},
+                                        READING_OPTIONS,
                                         {"hash", no_argument, NULL, OPTION_HASH},
                                         {"json", no_argument, NULL, OPTION_JSON},
                                         {"verify", no_argument, NULL, OPTION_VERIFY},
@@ -40,7 +47,14 @@ static const struct option options[] = {{"tensors", no_argument, NULL, OPTION_TE
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_option(int option, arguments *given) {
+  if (reading_is_option(option)) {
+    given->reads = true;
+    return reading_parse(option, optarg, &given->open);
+  }
   switch (option) {
+  case OPTION_COMPARE:
+    given->other = optarg;
+    return -1;
   case OPTION_TENSORS:
     given->tensors = true;
     return -1;
@@ -71,6 +85,10 @@ static int parse_arguments(int count, char **values, arguments *given) {
   if (optind + 1 != count) return tool_usage(optind == count ? "no file given" : "more than one file given");
   given->path = values[optind];
   if (given->hash && given->json) return tool_usage("--hash and --json exclude each other");
+  if (given->other && (given->hash || given->verify || given->tensors))
+    return tool_usage("--compare goes with --json only");
+  if (given->reads && tq_file_recognize(given->path) && (!given->other || tq_file_recognize(given->other)))
+    return tool_usage("--assume, --q2-group, --i2s-layout and --weight-scale are for files that are no .tq files");
   return -1;
 }
 
@@ -137,6 +155,23 @@ static tq_status print(const arguments *given, const inspect_model *model, tq_er
   return TQ_OK;
 }
 
+/* Returns the exit status. */
+static int compare(const arguments *given) {
+  static const inspect_needs needs = {.digests = true};
+  tq_error error;
+  inspect_model first = {0}, second = {0};
+  comparison result = {0};
+  tq_status status = inspect_open(given->path, &given->open, needs, &first, &error);
+  if (!status) status = inspect_open(given->other, &given->open, needs, &second, &error);
+  if (!status) status = compare_models(&first, &second, &result, &error);
+  if (!status) status = given->json ? compare_print_json(&result, &error) : compare_print_text(&result, &error);
+  int done = status ? tool_fail(&error) : tool_finish(compare_is_identical(&result) ? TQ_OK : TQ_DIFFERENT);
+  compare_free(&result);
+  inspect_close(&second);
+  inspect_close(&first);
+  return done;
+}
+
 int main(int count, char **values) {
   arguments given = {0};
   tq_error error;
@@ -144,8 +179,9 @@ int main(int count, char **values) {
   tool_start("tq-inspect");
   int done = parse_arguments(count, values, &given);
   if (done >= 0) return tool_finish(done);
+  if (given.other) return compare(&given);
   inspect_needs needs = {.digests = !given.verify, .hash = !given.verify && !given.hash};
-  tq_status status = inspect_open(given.path, needs, &model, &error);
+  tq_status status = inspect_open(given.path, &given.open, needs, &model, &error);
   if (!status && given.verify) status = verify(&model, &error);
   if (!status) status = print(&given, &model, &error);
   int result = status ? tool_fail(&error) : tool_finish(TQ_OK);

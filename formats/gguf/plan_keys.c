@@ -13,17 +13,13 @@ static bool key_is(tq_string key, const char *text) {
   return key.size == strlen(text) && memcmp(key.data, text, key.size) == 0;
 }
 
-static bool begins_with(tq_string key, const char *text) {
-  return key.size >= strlen(text) && memcmp(key.data, text, strlen(text)) == 0;
-}
-
 /* What stands behind "llama.rope.scaling.", or the same of any architecture; nothing for other keys. */
 static tq_string rope_scaling_name(tq_string key) {
   static const char middle[] = ".rope.scaling.";
   const char *dot = memchr(key.data, '.', key.size);
   if (!dot) return (tq_string){"", 0};
   tq_string rest = {dot, key.size - (size_t)(dot - key.data)};
-  if (!begins_with(rest, middle)) return (tq_string){"", 0};
+  if (!tq_bytes_begin_with(rest.data, rest.size, middle)) return (tq_string){"", 0};
   return (tq_string){rest.data + sizeof middle - 1, rest.size - (sizeof middle - 1)};
 }
 
@@ -82,11 +78,92 @@ static tq_status add_magnitude(tq_gguf_plan *plan, float multiplier, tq_error *e
   return tq_metadata_add_f32(&plan->keys, key, multiplier, error);
 }
 
+/* ---- general.file_type, general.quantization_version ---- */
+
+static const char file_type_key[] = "general.file_type";
+static const char version_key[] = "general.quantization_version";
+
+/* Weights of matrices by the number that their types have for general.file_type. */
+typedef struct type_share {
+  int number;
+  double weights;
+} type_share;
+
+static int number_of(const tq_gguf_planned *tensor) {
+  const tq_dialect *dialect = tensor->form.dialect;
+  return dialect && !dialect->is_unpacked ? dialect->file_type : tensor->type->file_type;
+}
+
+/* The number of the type that most weights have; -1 where it has none. "All F32" means all: one matrix of another type
+ * makes a file "mostly" of that. */
+static int file_type(const tq_gguf_plan *plan) {
+  enum { TYPES = 64 };
+  type_share shares[TYPES] = {{0}};
+  size_t count = 0, most = SIZE_MAX;
+  for (size_t i = 0; i < plan->tensor_count; i++) {
+    const tq_gguf_planned *tensor = &plan->tensors[i];
+    if (tensor->dimensions < 2) continue;
+    size_t place = 0;
+    while (place < count && shares[place].number != number_of(tensor)) place++;
+    if (place == TYPES) continue;
+    if (place == count) shares[count++] = (type_share){number_of(tensor), 0.0};
+    shares[place].weights += (double)tq_file_tensor(plan->file, tensor->tensor)->elements;
+  }
+  for (size_t i = 0; i < count; i++) {
+    bool is_f32 = shares[i].number == 0;
+    if (is_f32 && count > 1) continue;
+    if (most == SIZE_MAX || shares[i].weights > shares[most].weights) most = i;
+  }
+  return most == SIZE_MAX ? -1 : shares[most].number;
+}
+
+bool tq_gguf_types_change(const tq_gguf_plan *plan) {
+  for (size_t i = 0; i < plan->tensor_count; i++) {
+    const tq_gguf_planned *tensor = &plan->tensors[i];
+    if (tensor->dimensions < 2) continue;
+    const char *source = tq_file_tensor(plan->file, tensor->tensor)->source_type;
+    tq_form form = {0};
+    bool same = tensor->form.dialect ? tq_form_from_name(source, &form) && form.dialect == tensor->form.dialect
+                                     : strcmp(source, tensor->type->name) == 0;
+    if (!same) return true;
+  }
+  return false;
+}
+
+static bool is_quantized(const tq_gguf_plan *plan) {
+  for (size_t i = 0; i < plan->tensor_count; i++) {
+    const tq_gguf_planned *tensor = &plan->tensors[i];
+    if (tensor->type->encoding == TQ_BLOCKS || (tensor->form.dialect && !tensor->form.dialect->is_unpacked))
+      return true;
+  }
+  return false;
+}
+
+static bool has_key(const tq_gguf_plan *plan, const char *key) {
+  tq_value value;
+  return tq_metadata_find(tq_file_metadata(plan->file), key, &value);
+}
+
+/* The keys that tell of types, where the source has none or its own do not tell any more: behind all others and in this
+ * order, as llama-quantize leaves them. */
+static tq_status add_types(tq_gguf_plan *plan, bool stale, tq_error *error) {
+  bool has_version = has_key(plan, version_key), has_type = has_key(plan, file_type_key) && !stale;
+  int number = file_type(plan);
+  tq_status status = TQ_OK;
+  if (has_version ? stale : is_quantized(plan)) status = tq_metadata_add_u32(&plan->keys, version_key, 2, error);
+  if (status || has_type || number < 0) return status;
+  return tq_metadata_add_u32(&plan->keys, file_type_key, (uint32_t)number, error);
+}
+
 /* ---- the keys that the file has ---- */
+
+/* Without it these floats would be run as they are when the file is read again. */
+static const char latent_key[] = "tq.latent";
 
 /* The written file is not split, and llama.cpp stops at a scaling type that it does not know. */
 static bool is_left_out(tq_string key, bool llama3) {
-  return begins_with(key, "tq.") || begins_with(key, "split.") || (llama3 && rope_scaling_name(key).size);
+  bool is_own = tq_bytes_begin_with(key.data, key.size, "tq.") && !key_is(key, latent_key);
+  return is_own || tq_bytes_begin_with(key.data, key.size, "split.") || (llama3 && rope_scaling_name(key).size);
 }
 
 /* True when the tokenizer's keys are made from its section, for the metadata does not have them. */
@@ -95,7 +172,14 @@ static bool translates_tokenizer(const tq_gguf_plan *plan, tq_section *section) 
          tq_file_find_section(plan->file, "tokenizer", section);
 }
 
-static tq_status copy_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+static tq_status warn_of_latent(const tq_metadata *metadata, tq_buffer *notes, tq_error *error) {
+  if (!tq_metadata_bool(metadata, latent_key, false)) return TQ_OK;
+  return tq_buffer_format(notes, error,
+                          "warning: the linear layers are latent weights, not quantized yet: other programs take these "
+                          "floats for finished weights\n");
+}
+
+static tq_status copy_keys(tq_gguf_plan *plan, bool stale, tq_buffer *notes, tq_error *error) {
   const tq_metadata *metadata = tq_file_metadata(plan->file);
   bool llama3 = tq_gguf_scales_like_llama3(metadata);
   tq_section section;
@@ -107,16 +191,18 @@ static tq_status copy_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error
     tq_string key;
     tq_value value;
     tq_metadata_at(metadata, i, &key, &value);
-    own += begins_with(key, "tq.");
+    own += tq_bytes_begin_with(key.data, key.size, "tq.") && !key_is(key, "tq.activations") && !key_is(key, latent_key);
     if (key_is(key, "general.architecture") || is_left_out(key, llama3)) continue;
     if (multiplier > 0.0f && is_magnitude(key)) continue;
-    if (translates && begins_with(key, "tokenizer.")) {
+    if (stale && (key_is(key, file_type_key) || key_is(key, version_key))) continue;
+    if (translates && tq_bytes_begin_with(key.data, key.size, "tokenizer.")) {
       replaced++;
       continue;
     }
     status = tq_metadata_add_value(&plan->keys, key, &value, error);
   }
   if (!status && multiplier > 0.0f) status = add_magnitude(plan, multiplier, error);
+  if (!status) status = warn_of_latent(metadata, notes, error);
   if (!status && own) {
     status = tq_buffer_format(notes, error, "%zu keys that only .tq files have are not written\n", own);
   }
@@ -131,55 +217,6 @@ static tq_status add_architecture(tq_gguf_plan *plan, tq_buffer *notes, tq_error
     return tq_metadata_add_value(&plan->keys, (tq_string){key, sizeof key - 1}, &value, error);
   }
   return tq_buffer_format(notes, error, "the metadata has no %s: llama.cpp will not load the file\n", key);
-}
-
-/* ---- general.file_type, general.quantization_version ---- */
-
-/* llama.cpp's number for the type that most weights of matrices have; -1 where it has none. */
-static int file_type(const tq_gguf_plan *plan) {
-  static const struct {
-    const char *type;
-    int number;
-  } rows[] = {{"F32", 0}, {"F16", 1}, {"Q8_0", 7}, {"BF16", 32}};
-  enum { ROWS = sizeof rows / sizeof rows[0] };
-  double weights[ROWS] = {0}, others = 0;
-  for (size_t i = 0; i < plan->tensor_count; i++) {
-    const tq_gguf_planned *tensor = &plan->tensors[i];
-    if (tensor->dimensions < 2) continue;
-    double *sum = &others;
-    for (size_t row = 0; row < ROWS; row++) {
-      if (strcmp(tensor->type->name, rows[row].type) == 0) sum = &weights[row];
-    }
-    *sum += (double)tensor->size / tensor->type->block_bytes * tensor->type->block_elements;
-  }
-  /* "All F32" means all: one half-width matrix makes a file "mostly" of its type. */
-  size_t most = 1;
-  for (size_t row = 2; row < ROWS; row++) {
-    if (weights[row] > weights[most]) most = row;
-  }
-  if (others > 0) return -1;
-  if (weights[most] > 0) return rows[most].number;
-  return weights[0] > 0 ? rows[0].number : -1;
-}
-
-static bool holds_blocks(const tq_gguf_plan *plan) {
-  for (size_t i = 0; i < plan->tensor_count; i++) {
-    if (plan->tensors[i].type->encoding == TQ_BLOCKS) return true;
-  }
-  return false;
-}
-
-static tq_status add_number(tq_gguf_plan *plan, const char *key, uint32_t number, tq_error *error) {
-  tq_value value;
-  if (tq_metadata_find(tq_file_metadata(plan->file), key, &value)) return TQ_OK;
-  return tq_metadata_add_u32(&plan->keys, key, number, error);
-}
-
-static tq_status add_types(tq_gguf_plan *plan, tq_error *error) {
-  int type = file_type(plan);
-  tq_status status = type < 0 ? TQ_OK : add_number(plan, "general.file_type", (uint32_t)type, error);
-  if (!status && holds_blocks(plan)) status = add_number(plan, "general.quantization_version", 2, error);
-  return status;
 }
 
 /* ---- tokenizer.* from the tokenizer section ---- */
@@ -267,8 +304,9 @@ static tq_status add_tokenizer(tq_gguf_plan *plan, tq_buffer *notes, tq_error *e
 }
 
 tq_status tq_gguf_plan_keys(tq_gguf_plan *plan, tq_buffer *notes, tq_error *error) {
+  bool stale = tq_gguf_types_change(plan);
   tq_status status = add_architecture(plan, notes, error);
-  if (!status) status = copy_keys(plan, notes, error);
-  if (!status) status = add_types(plan, error);
+  if (!status) status = copy_keys(plan, stale, notes, error);
+  if (!status) status = add_types(plan, stale, error);
   return status ? status : add_tokenizer(plan, notes, error);
 }

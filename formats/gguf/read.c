@@ -2,7 +2,7 @@
 #include "base/memory.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/header.h"
-#include "formats/names.h"
+#include "formats/gguf/tensors.h"
 #include "formats/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
@@ -15,109 +15,7 @@ bool tq_gguf_recognize(const char *name, const uint8_t *start, size_t start_size
   return start_size >= 4 && memcmp(start, "GGUF", 4) == 0;
 }
 
-/* ---- tensors ---- */
-
-static tq_status check_type(const char *file, const tq_gguf_info *info, const tq_gguf_type **type, tq_error *error) {
-  *type = tq_gguf_type_find(info->type);
-  if (!*type) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %.*s: type %u is not known", file, (int)info->name.size,
-                   info->name.data, info->type);
-  }
-  if (!(*type)->encoding) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %.*s: type %s (%u) is not supported yet", file,
-                   (int)info->name.size, info->name.data, (*type)->name, info->type);
-  }
-  return TQ_OK;
-}
-
-/* Bytes of the tensor's data. */
-static tq_status measure(const char *file, const tq_gguf_info *info, const tq_gguf_type *type, uint64_t *size,
-                         tq_error *error) {
-  uint64_t columns = info->shape[info->dimensions - 1], elements = 1;
-  bool fits = true;
-  for (uint32_t i = 0; i < info->dimensions; i++) fits = fits && tq_multiply_u64(elements, info->shape[i], &elements);
-  if (!fits || elements == 0) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %.*s: its dimensions %s", file, (int)info->name.size,
-                   info->name.data, fits ? "contain a zero" : "overflow");
-  }
-  if (columns % type->block_elements) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %.*s: rows of %llu are not a multiple of the %u of type %s",
-                   file, (int)info->name.size, info->name.data, (unsigned long long)columns, type->block_elements,
-                   type->name);
-  }
-  if (!tq_multiply_u64(elements / type->block_elements, type->block_bytes, size)) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %.*s: its size overflows", file, (int)info->name.size,
-                   info->name.data);
-  }
-  return TQ_OK;
-}
-
-/* Fills the strings; what is there already is freed by the caller in every case but success. */
-static tq_status name_tensor(const tq_checkpoint *checkpoint, const tq_gguf_info *info, const tq_gguf_type *type,
-                             tq_source_tensor *tensor, tq_error *error) {
-  tensor->name = tq_copy_string(info->name.data, info->name.size, error);
-  if (!tensor->name) return TQ_ERROR_SYSTEM;
-  char role[TQ_ROLE_SIZE];
-  bool known =
-      tq_gguf_architecture(checkpoint->metadata) && tq_role_from_name(TQ_CARRIER_GGUF, tensor->name, role, sizeof role);
-  tensor->role =
-      known ? tq_copy_string(role, strlen(role), error) : tq_copy_string(info->name.data, info->name.size, error);
-  if (tensor->role) tensor->type_name = tq_copy_string(type->name, strlen(type->name), error);
-  return tensor->type_name ? TQ_OK : TQ_ERROR_SYSTEM;
-}
-
-/* Says whether the rows are in adjacent-pair order. Such an order can be undone for whole rows, or the elements of a
- * bias. */
-static tq_status find_row_order(const char *file, const tq_checkpoint *checkpoint, tq_source_tensor *tensor,
-                                tq_error *error) {
-  tq_status status = tq_gguf_adjacent_heads(file, checkpoint->metadata, tensor->role, tensor->shape[0],
-                                            &tensor->adjacent_heads, error);
-  if (status || !tensor->adjacent_heads) return status;
-  bool is_bias = tensor->dimensions == 1;
-  if (tensor->dimensions > 2 || (is_bias && tensor->encoding == TQ_BLOCKS)) {
-    return tq_fail(error, TQ_ERROR_CORRUPT,
-                   "%s: tensor %s: a q or k tensor of %u dimensions and type %s is not understood", file, tensor->name,
-                   tensor->dimensions, tensor->type_name);
-  }
-  return TQ_OK;
-}
-
-static tq_status add_tensor(tq_checkpoint *checkpoint, size_t input, const tq_gguf_info *info, tq_error *error) {
-  const char *file = tq_input_name(checkpoint->inputs[input]);
-  const tq_gguf_type *type;
-  tq_status status = check_type(file, info, &type, error);
-  if (status) return status;
-  tq_source_tensor tensor = {.encoding = type->encoding,
-                             .block_elements = type->block_elements,
-                             .block_bytes = type->block_bytes,
-                             .dimensions = info->dimensions,
-                             .input = input,
-                             .offset = info->offset};
-  memcpy(tensor.shape, info->shape, sizeof info->shape);
-  status = measure(file, info, type, &tensor.size, error);
-  if (!status) status = name_tensor(checkpoint, info, type, &tensor, error);
-  if (!status) status = find_row_order(file, checkpoint, &tensor, error);
-  if (!status) status = tq_checkpoint_add_tensor(checkpoint, &tensor, error);
-  if (status) {
-    tq_free(tensor.name);
-    tq_free(tensor.role);
-    tq_free(tensor.type_name);
-  }
-  return status;
-}
-
 /* ---- files ---- */
-
-/* Adds the tensors of one file, and the file itself as something that can be written again. */
-static tq_status add_file(tq_checkpoint *checkpoint, const char *path, size_t input, const tq_gguf_header *header,
-                          uint64_t metadata_size, tq_error *error) {
-  tq_status status = TQ_OK;
-  for (size_t i = 0; !status && i < header->info_count; i++) {
-    status = add_tensor(checkpoint, input, &header->infos[i], error);
-  }
-  if (status) return status;
-  return tq_checkpoint_add_weights_file(checkpoint, path, input, TQ_GGUF_FIXED_SIZE, metadata_size, error);
-}
 
 /* Copies the first file's metadata into the checkpoint. */
 static tq_status keep_metadata(tq_checkpoint *checkpoint, const tq_gguf_header *header, tq_error *error) {
@@ -220,8 +118,9 @@ static tq_status check_part(tq_checkpoint *checkpoint, const char *file, const t
                             file, others);
 }
 
-static tq_status open_part(tq_checkpoint *checkpoint, const char *name, uint64_t part, uint64_t count,
-                           tq_error *error) {
+/* Takes down the tensors of a part; its name is added to the checkpoint's files when all tensors are. */
+static tq_status open_part(tq_checkpoint *checkpoint, tq_gguf_tensors *tensors, const char *name, uint64_t part,
+                           uint64_t count, tq_error *error) {
   size_t input;
   tq_status status = open_input(checkpoint, name, &input, error);
   if (status) return status;
@@ -230,27 +129,41 @@ static tq_status open_part(tq_checkpoint *checkpoint, const char *name, uint64_t
   if (!status) {
     status = check_part(checkpoint, tq_input_name(checkpoint->inputs[input]), header.metadata, part, count, error);
   }
-  if (!status) status = add_file(checkpoint, name, input, &header, 0, error);
+  if (!status) status = tq_gguf_tensors_gather(tensors, checkpoint, input, &header, error);
   tq_gguf_header_free(&header);
   return status;
 }
 
-static tq_status open_other_parts(tq_checkpoint *checkpoint, const char *name, uint64_t count, tq_error *error) {
+static tq_status open_other_parts(tq_checkpoint *checkpoint, tq_gguf_tensors *tensors, const char *name, uint64_t count,
+                                  tq_error *error) {
+  const char *file = tq_input_name(checkpoint->inputs[0]);
   for (uint64_t part = 2; part <= count; part++) {
     char *other;
-    tq_status status = split_name(tq_input_name(checkpoint->inputs[0]), name, 1, part, count, &other, error);
+    tq_status status = split_name(file, name, 1, part, count, &other, error);
     if (status) return status;
-    status = open_part(checkpoint, other, part, count, error);
+    status = open_part(checkpoint, tensors, other, part, count, error);
     tq_free(other);
     if (status) return status;
   }
   uint64_t expected;
-  const char *file = tq_input_name(checkpoint->inputs[0]);
-  tq_status status =
-      split_number(file, checkpoint->metadata, "split.tensors.count", checkpoint->tensor_count, &expected, error);
-  if (!status && expected != checkpoint->tensor_count) {
+  tq_status status = split_number(file, checkpoint->metadata, "split.tensors.count", tensors->count, &expected, error);
+  if (!status && expected != tensors->count) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %zu tensors in %llu parts where split.tensors.count says %llu", file,
-                   checkpoint->tensor_count, (unsigned long long)count, (unsigned long long)expected);
+                   tensors->count, (unsigned long long)count, (unsigned long long)expected);
+  }
+  return status;
+}
+
+/* Adds the files as something that can be written again: input i is part i + 1. */
+static tq_status add_files(tq_checkpoint *checkpoint, const char *name, uint64_t count, tq_error *error) {
+  tq_status status =
+      tq_checkpoint_add_weights_file(checkpoint, name, 0, TQ_GGUF_FIXED_SIZE, checkpoint->metadata_size, error);
+  for (uint64_t part = 2; !status && part <= count; part++) {
+    char *other;
+    status = split_name(tq_input_name(checkpoint->inputs[0]), name, 1, part, count, &other, error);
+    if (status) return status;
+    status = tq_checkpoint_add_weights_file(checkpoint, other, (size_t)part - 1, TQ_GGUF_FIXED_SIZE, 0, error);
+    tq_free(other);
   }
   return status;
 }
@@ -278,7 +191,8 @@ static tq_status open_tokenizer(tq_checkpoint *checkpoint, const tq_open_options
 }
 
 /* The first file, whose metadata is the model's. *count gets the number of parts. */
-static tq_status open_first(tq_checkpoint *checkpoint, const char *name, uint64_t *count, tq_error *error) {
+static tq_status open_first(tq_checkpoint *checkpoint, tq_gguf_tensors *tensors, const char *name, uint64_t *count,
+                            tq_error *error) {
   size_t input;
   tq_status status = open_input(checkpoint, name, &input, error);
   if (status) return status;
@@ -287,14 +201,19 @@ static tq_status open_first(tq_checkpoint *checkpoint, const char *name, uint64_
   status = tq_gguf_header_read(checkpoint->inputs[input], &header, error);
   if (!status) status = check_first_part(file, name, header.metadata, count, error);
   if (!status) status = keep_metadata(checkpoint, &header, error);
-  if (!status) status = add_file(checkpoint, name, input, &header, header.metadata_size, error);
+  if (!status) status = tq_gguf_tensors_gather(tensors, checkpoint, input, &header, error);
   tq_gguf_header_free(&header);
   return status;
 }
 
 tq_status tq_gguf_open(tq_checkpoint *checkpoint, const char *name, const tq_open_options *options, tq_error *error) {
   uint64_t count = 1;
-  tq_status status = open_first(checkpoint, name, &count, error);
-  if (!status && count > 1) status = open_other_parts(checkpoint, name, count, error);
+  tq_gguf_tensors tensors = {0};
+  tq_status status = open_first(checkpoint, &tensors, name, &count, error);
+  if (!status && count > 1) status = open_other_parts(checkpoint, &tensors, name, count, error);
+  if (!status) status = tq_gguf_decide_readings(&tensors, checkpoint, options, error);
+  if (!status) status = tq_gguf_tensors_add(&tensors, checkpoint, error);
+  if (!status) status = add_files(checkpoint, name, count, error);
+  tq_gguf_tensors_free(&tensors);
   return status ? status : open_tokenizer(checkpoint, options, error);
 }

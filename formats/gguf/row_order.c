@@ -49,8 +49,8 @@ const tq_architecture_name *tq_gguf_architecture(const tq_metadata *metadata) {
   return tq_architecture_by_gguf(name);
 }
 
-tq_status tq_gguf_adjacent_heads(const char *file, const tq_metadata *metadata, const char *role, uint64_t rows,
-                                 uint32_t *heads, tq_error *error) {
+tq_status tq_gguf_adjacent_heads(const char *file, const tq_metadata *metadata, const char *name, const char *role,
+                                 uint64_t rows, uint32_t *heads, tq_error *error) {
   const tq_architecture_name *architecture = tq_gguf_architecture(metadata);
   bool is_key;
   *heads = 0;
@@ -66,11 +66,12 @@ tq_status tq_gguf_adjacent_heads(const char *file, const tq_metadata *metadata, 
     found = tq_metadata_find(metadata, key, &value);
   }
   if (!found || !count_of_layer(&value, role_layer(role), &count) || count == 0 || count > UINT32_MAX) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s does not say how many heads %s has, which its RoPE row order needs",
-                   file, key, role);
+    return tq_fail(error, TQ_ERROR_CORRUPT,
+                   "%s: tensor %s: %s does not say how many heads it has, which its RoPE row order needs", file, name,
+                   key);
   }
   if (rows % count || (rows / count) % 2) {
-    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: %s: %llu rows are not %llu heads of pairs of rows", file, role,
+    return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: %llu rows are not %llu heads of pairs of rows", file, name,
                    (unsigned long long)rows, (unsigned long long)count);
   }
   *heads = (uint32_t)count;

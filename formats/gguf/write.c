@@ -58,7 +58,16 @@ static tq_status put_head(writer *self, const uint8_t *rows, uint64_t count, uin
   return status;
 }
 
-static tq_status put_tensor(writer *self, const tq_gguf_planned *planned, tq_error *error) {
+static tq_status write_encoded(void *output, const void *data, size_t size, tq_error *error) {
+  return tq_output_write(output, data, size, error);
+}
+
+static tq_status put_ternary(writer *self, const tq_gguf_planned *planned, tq_error *error) {
+  tq_encode_options options = {.form = planned->form, .adjacent_heads = planned->heads, .team = self->plan->team};
+  return tq_dialect_encode(self->plan->file, planned->tensor, &options, write_encoded, self->output, error);
+}
+
+static tq_status put_numbers(writer *self, const tq_gguf_planned *planned, tq_error *error) {
   const tq_file *file = self->plan->file;
   const tq_part *part = &tq_file_tensor(file, planned->tensor)->parts[0];
   uint64_t step = planned->heads ? part->size / planned->heads : PIECE;
@@ -87,6 +96,12 @@ static tq_status put_rope_factors(writer *self, tq_error *error) {
     status = put(self, bytes, sizeof bytes, error);
   }
   return status ? status : flush(self, error);
+}
+
+static tq_status put_tensor(writer *self, const tq_gguf_planned *planned, tq_error *error) {
+  if (planned->tensor == SIZE_MAX) return put_rope_factors(self, error);
+  if (planned->is_scale) return tq_output_write(self->output, planned->form.scale, 4, error);
+  return planned->form.dialect ? put_ternary(self, planned, error) : put_numbers(self, planned, error);
 }
 
 /* ---- the header ---- */
@@ -139,8 +154,7 @@ static tq_status write_header(const writer *self, tq_error *error) {
 static tq_status write_all(writer *self, tq_error *error) {
   tq_status status = write_header(self, error);
   for (size_t i = 0; !status && i < self->plan->tensor_count; i++) {
-    const tq_gguf_planned *planned = &self->plan->tensors[i];
-    status = planned->tensor == SIZE_MAX ? put_rope_factors(self, error) : put_tensor(self, planned, error);
+    status = put_tensor(self, &self->plan->tensors[i], error);
     if (!status) status = pad(self, error);
   }
   return status;
@@ -166,9 +180,10 @@ static tq_status write_planned(const tq_gguf_plan *plan, const char *path, tq_er
   return status;
 }
 
-tq_status tq_gguf_write(const tq_file *file, const char *path, tq_buffer *notes, tq_error *error) {
+tq_status tq_gguf_write(const tq_file *file, const char *path, const tq_write_options *options, tq_buffer *notes,
+                        tq_error *error) {
   tq_gguf_plan plan = {0};
-  tq_status status = tq_gguf_plan_make(file, &plan, notes, error);
+  tq_status status = tq_gguf_plan_make(file, options, &plan, notes, error);
   if (!status) status = write_planned(&plan, path, error);
   tq_gguf_plan_free(&plan);
   return status;

@@ -1,7 +1,9 @@
 /* A Hugging Face folder: which files are weights, which are described, and which are only carried. */
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "formats/hf/hf.h"
+#include "formats/hf/quantization.h"
 #include "formats/hf/tokenizer.h"
 #include "formats/json.h"
 #include "formats/names.h"
@@ -26,22 +28,32 @@ typedef struct weights {
   bool pytorch;
 } weights;
 
-static bool ends_with(const char *text, const char *end) {
-  size_t length = strlen(text), tail = strlen(end);
-  return length >= tail && strcmp(text + length - tail, end) == 0;
-}
+/* Files of safetensors that were read: they are cut into pieces once it is known which tensors there are. */
+typedef struct read_file {
+  char *name;
+  size_t input;
+} read_file;
 
-static bool begins_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+typedef struct read_files {
+  read_file *items;
+  size_t count, capacity;
+} read_files;
+
+static void free_files(read_files *files) {
+  for (size_t i = 0; i < files->count; i++) tq_free(files->items[i].name);
+  tq_free(files->items);
+}
 
 /* Transformers' own PyTorch files and what Meta and Mistral publish beside theirs; another .bin or .safetensors may be
  * anything. */
 static bool is_other_form(const char *name) {
   const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
   for (size_t i = 0; i < COUNT(other_extensions); i++) {
-    if (ends_with(base, other_extensions[i])) return true;
+    if (tq_ends_with(base, other_extensions[i])) return true;
   }
-  if (ends_with(base, ".bin")) return begins_with(base, "pytorch_model");
-  return ends_with(base, ".safetensors") && (begins_with(base, "consolidated") || begins_with(name, "original/"));
+  if (tq_ends_with(base, ".bin")) return tq_begins_with(base, "pytorch_model");
+  return tq_ends_with(base, ".safetensors") &&
+         (tq_begins_with(base, "consolidated") || tq_begins_with(name, "original/"));
 }
 
 /* ---- choosing the weights ---- */
@@ -57,7 +69,7 @@ static const char *find_name(char *const *names, size_t count, const char *name)
 static const char *find_only(char *const *names, size_t count, const char *extension, bool *several) {
   const char *only = NULL;
   for (size_t i = 0; i < count; i++) {
-    if (strchr(names[i], '/') || !ends_with(names[i], extension)) continue;
+    if (strchr(names[i], '/') || !tq_ends_with(names[i], extension)) continue;
     if (only) *several = true;
     only = names[i];
   }
@@ -91,8 +103,31 @@ static tq_status choose_weights(const char *folder, char *const *names, size_t c
 
 /* ---- reading them ---- */
 
-static tq_status read_file(tq_checkpoint *checkpoint, const char *name, bool pytorch, tq_error *error) {
-  return pytorch ? tq_pytorch_read(checkpoint, name, error) : tq_safetensors_read(checkpoint, name, NULL, error);
+static tq_status remember(read_files *files, const char *name, size_t input, tq_error *error) {
+  void *items = files->items;
+  tq_status status = tq_grow(&items, &files->capacity, files->count + 1, sizeof *files->items, error);
+  files->items = items;
+  if (status) return status;
+  char *copy = tq_copy_string(name, strlen(name), error);
+  if (!copy) return TQ_ERROR_SYSTEM;
+  files->items[files->count++] = (read_file){copy, input};
+  return TQ_OK;
+}
+
+/* `files` is NULL where they are PyTorch's, which are not written again. */
+static tq_status read_one(tq_checkpoint *checkpoint, const char *name, read_files *files, tq_error *error) {
+  size_t input;
+  if (!files) return tq_pytorch_read(checkpoint, name, error);
+  tq_status status = tq_safetensors_read(checkpoint, name, &input, error);
+  return status ? status : remember(files, name, input, error);
+}
+
+static tq_status add_files(tq_checkpoint *checkpoint, const read_files *files, tq_error *error) {
+  tq_status status = TQ_OK;
+  for (size_t i = 0; !status && i < files->count; i++) {
+    status = tq_checkpoint_add_weights_file(checkpoint, files->items[i].name, files->items[i].input, 0, 0, error);
+  }
+  return status;
 }
 
 /* Every tensor read from a shard must be one that the index puts there. Those found are taken from the map, so that
@@ -122,7 +157,8 @@ static tq_status check_rest(const char *index, const char *shard, json_t *map, t
 }
 
 /* The shards in the order in which the map first names them. */
-static tq_status read_shards(tq_checkpoint *checkpoint, const char *index, json_t *map, bool pytorch, tq_error *error) {
+static tq_status read_shards(tq_checkpoint *checkpoint, const char *index, json_t *map, read_files *files,
+                             tq_error *error) {
   tq_status status = TQ_OK;
   while (!status && json_object_size(map)) {
     void *first = json_object_iter(map);
@@ -135,7 +171,7 @@ static tq_status read_shards(tq_checkpoint *checkpoint, const char *index, json_
     } else if (!shard || !tq_relative_name_is_safe(shard)) {
       status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: weight_map: %s is not put in a file of the folder", index, tensor);
     } else {
-      status = read_file(checkpoint, shard, pytorch, error);
+      status = read_one(checkpoint, shard, files, error);
     }
     if (!status) status = check_shard(checkpoint, index, shard, before, map, error);
     if (!status) status = check_rest(index, shard, map, error);
@@ -145,7 +181,7 @@ static tq_status read_shards(tq_checkpoint *checkpoint, const char *index, json_
   return status;
 }
 
-static tq_status read_index(tq_checkpoint *checkpoint, const char *index, bool pytorch, tq_error *error) {
+static tq_status read_index(tq_checkpoint *checkpoint, const char *index, read_files *files, tq_error *error) {
   json_t *json;
   tq_status status = tq_hf_load(checkpoint->folder, index, INDEX_LIMIT, &json, error);
   if (status) return status;
@@ -154,7 +190,7 @@ static tq_status read_index(tq_checkpoint *checkpoint, const char *index, bool p
   if (!place)
     status = TQ_ERROR_SYSTEM;
   else if (json_is_object(map))
-    status = read_shards(checkpoint, place, map, pytorch, error);
+    status = read_shards(checkpoint, place, map, files, error);
   else
     status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: weight_map is not an object", place);
   tq_free(place);
@@ -162,9 +198,10 @@ static tq_status read_index(tq_checkpoint *checkpoint, const char *index, bool p
   return status;
 }
 
-static tq_status read_weights(tq_checkpoint *checkpoint, const weights *chosen, tq_error *error) {
-  if (chosen->index) return read_index(checkpoint, chosen->index, chosen->pytorch, error);
-  if (chosen->single) return read_file(checkpoint, chosen->single, chosen->pytorch, error);
+static tq_status read_weights(tq_checkpoint *checkpoint, const weights *chosen, read_files *files, tq_error *error) {
+  if (chosen->pytorch) files = NULL;
+  if (chosen->index) return read_index(checkpoint, chosen->index, files, error);
+  if (chosen->single) return read_one(checkpoint, chosen->single, files, error);
   return TQ_OK;
 }
 
@@ -193,7 +230,8 @@ static tq_status hash_tensor(tq_checkpoint *checkpoint, size_t index, tq_hash *h
 static tq_status untie_head(tq_checkpoint *checkpoint, size_t head, size_t embedding, tq_error *error) {
   const tq_source_tensor *a = &checkpoint->tensors[head], *b = &checkpoint->tensors[embedding];
   tq_hash x = {{0}}, y = {{0}};
-  if (a->encoding == b->encoding && a->size == b->size && memcmp(a->shape, b->shape, sizeof a->shape) == 0) {
+  bool comparable = !a->form.dialect && !b->form.dialect && a->encoding == b->encoding && a->size == b->size;
+  if (comparable && memcmp(a->shape, b->shape, sizeof a->shape) == 0) {
     tq_status status = hash_tensor(checkpoint, embedding, &x, error);
     if (!status) status = hash_tensor(checkpoint, head, &y, error);
     if (status || memcmp(x.bytes, y.bytes, sizeof x.bytes) == 0) return status;
@@ -241,17 +279,37 @@ static tq_status read_given_tokenizer(tq_checkpoint *checkpoint, const char *pat
   return status ? status : tq_checkpoint_note(checkpoint, error, "the tokenizer is that of %s", path);
 }
 
-static tq_status read_config(tq_checkpoint *checkpoint, const json_t *config, bool whole, tq_error *error) {
+/* Joins what is packed, and takes down that the floats are latent where that is declared. */
+static tq_status read_packing(tq_checkpoint *checkpoint, const char *name, const tq_hf_quantization *quantization,
+                              const tq_open_options *options, tq_metadata_builder *builder, tq_error *error) {
+  checkpoint->trained_with_int8 = quantization->is_bitnet;
+  tq_status status = tq_hf_pack(checkpoint, name, quantization, options, error);
+  if (status || !quantization->is_online) return status;
+  checkpoint->latent_by = "quantization_mode \"online\"";
+  return tq_metadata_add_bool(builder, "tq.latent", true, error);
+}
+
+/* `name` begins messages; `config` is NULL when there is none. */
+static tq_status read_all(tq_checkpoint *checkpoint, const char *name, const json_t *config,
+                          const tq_open_options *options, bool whole, tq_metadata_builder *builder, tq_error *error) {
+  tq_hf_quantization quantization;
+  tq_hyperparameters model;
+  tq_status status = tq_hf_quantization_read(name, config, &quantization, error);
+  if (!status && config) status = tq_hf_config_read(checkpoint, name, config, builder, error);
+  if (!status && config) status = check_head(checkpoint, config, whole, error);
+  if (!status) status = read_packing(checkpoint, name, &quantization, options, builder, error);
+  if (!status) status = tq_checkpoint_set_metadata(checkpoint, builder, error);
+  if (status || tq_hyperparameters_read(checkpoint->metadata, &model, NULL)) return status;
+  return tq_hf_check_packed_shapes(checkpoint, &model, error);
+}
+
+static tq_status read_config(tq_checkpoint *checkpoint, const json_t *config, const tq_open_options *options,
+                             bool whole, tq_error *error) {
   tq_metadata_builder builder = {0};
-  tq_status status = TQ_OK;
-  if (config) {
-    char *name = tq_format_string(error, "%s/config.json", tq_folder_name(checkpoint->folder));
-    status = name ? tq_hf_config_read(checkpoint, name, config, &builder, error) : TQ_ERROR_SYSTEM;
-    tq_free(name);
-    if (!status) status = check_head(checkpoint, config, whole, error);
-  }
-  if (!status) status = tq_checkpoint_set_metadata(checkpoint, &builder, error);
+  char *name = tq_format_string(error, "%s/config.json", tq_folder_name(checkpoint->folder));
+  tq_status status = name ? read_all(checkpoint, name, config, options, whole, &builder, error) : TQ_ERROR_SYSTEM;
   tq_metadata_builder_free(&builder);
+  tq_free(name);
   return status;
 }
 
@@ -261,7 +319,7 @@ static tq_status describe(tq_checkpoint *checkpoint, const tq_open_options *opti
   tq_status status = tq_hf_load(checkpoint->folder, "config.json", CONFIG_LIMIT, &config, error);
   if (status) return status;
   *described = config != NULL;
-  status = read_config(checkpoint, config, whole, error);
+  status = read_config(checkpoint, config, options, whole, error);
   if (!status && options && options->tokenizer_path) {
     status = read_given_tokenizer(checkpoint, options->tokenizer_path, error);
   } else if (!status) {
@@ -322,6 +380,7 @@ tq_status tq_hf_open(tq_checkpoint *checkpoint, const char *name, const tq_open_
   char *const *names;
   size_t count;
   weights chosen;
+  read_files files = {0};
   bool described = false;
   (void)name;
   const char *folder = tq_folder_name(checkpoint->folder);
@@ -335,8 +394,10 @@ tq_status tq_hf_open(tq_checkpoint *checkpoint, const char *name, const tq_open_
                    "tokenizer.json",
                    folder);
   }
-  status = read_weights(checkpoint, &chosen, error);
+  status = read_weights(checkpoint, &chosen, &files, error);
   if (!status) status = describe(checkpoint, options, !weightless, &described, error);
+  if (!status) status = add_files(checkpoint, &files, error);
+  free_files(&files);
   if (!status && weightless) status = tq_checkpoint_note(checkpoint, error, "no weights");
   if (!status && !described) {
     status = tq_checkpoint_note(checkpoint, error, "no config.json, so the architecture is not known");

@@ -15,7 +15,9 @@ enum { PIECE_SIZE = 1 << 22 };
 void tq_hf_weights_free(tq_hf_weights *weights) {
   for (size_t i = 0; i < weights->count; i++) tq_free((char *)weights->entries[i].name);
   tq_free(weights->entries);
+  tq_free(weights->items);
   tq_free(weights->shards);
+  tq_hf_forms_free(&weights->forms);
 }
 
 /* ---- RoPE factors ---- */
@@ -102,21 +104,108 @@ static tq_status check_parts(const tq_tensor *tensor, const tq_safetensors_type 
   return TQ_OK;
 }
 
+/* A number that a layer's product is multiplied by has a name in GGUF files alone. */
+static tq_status check_role(const tq_tensor *tensor, tq_error *error) {
+  static const char end[] = ".scale";
+  char name[TQ_ROLE_SIZE];
+  if (!tq_name_from_role(TQ_CARRIER_GGUF, tensor->role, name, sizeof name)) return TQ_OK;
+  size_t length = strlen(name);
+  if (length < sizeof end || strcmp(name + length - (sizeof end - 1), end) != 0) return TQ_OK;
+  return tq_fail(error, TQ_ERROR_REFUSED,
+                 "tensor %s: a Hugging Face folder has no place for a scale of a layer's product", tensor->name);
+}
+
+/* The name in files of this architecture: 1bitLLM's class has its own for some. */
+static const char *hf_name(const tq_hf_weights *weights, const tq_tensor *tensor, char *name, size_t size) {
+  tq_string architecture = tq_metadata_string(tq_file_metadata(weights->file), "general.architecture");
+  bool is_first = architecture.size == 6 && memcmp(architecture.data, "bitnet", 6) == 0;
+  if (is_first && tq_other_name_from_role(TQ_CARRIER_HF, tensor->role, name, size)) return name;
+  return tq_name_from_role(TQ_CARRIER_HF, tensor->role, name, size) ? name : tensor->name;
+}
+
+/* An entry and its item, which get the name `text` with `end` instead of its last `cut` characters. */
+static tq_status add_entry(tq_hf_weights *weights, const tq_hf_item *item, const tq_safetensors_type *type,
+                           uint32_t dimensions, uint64_t size, const char *text, size_t cut, const char *end,
+                           tq_error *error) {
+  char *name = tq_format_string(error, "%.*s%s", (int)(strlen(text) - cut), text, end);
+  if (!name) return TQ_ERROR_SYSTEM;
+  tq_hf_item *place = &weights->items[weights->count];
+  *place = *item;
+  weights->entries[weights->count] = (tq_safetensors_entry){.name = name,
+                                                            .type = type,
+                                                            .shape = place->shape,
+                                                            .dimensions = dimensions,
+                                                            .size = size,
+                                                            .source = weights->count};
+  weights->count++;
+  return TQ_OK;
+}
+
+static tq_status add_values(tq_hf_weights *weights, size_t index, const char *name, tq_error *error) {
+  const tq_tensor *tensor = tq_file_tensor(weights->file, index);
+  const tq_safetensors_type *type;
+  tq_hf_item item = {.tensor = index};
+  memcpy(item.shape, tensor->shape, sizeof item.shape);
+  tq_status status = check_parts(tensor, &type, error);
+  return status ? status
+                : add_entry(weights, &item, type, tensor->dimensions, tensor->parts[0].size, name, 0, "", error);
+}
+
+static bool has_patch(const tq_tensor *tensor) {
+  for (size_t i = 1; i < tensor->part_count; i++) {
+    if (tensor->parts[i].kind == TQ_PART_PATCH) return true;
+  }
+  return false;
+}
+
+/* What a patch is applied to are the bytes of the form and the row order that the tensor came in. */
+static bool comes_back(const tq_tensor *tensor, const tq_form *form) {
+  char text[64];
+  tq_form_name(form, text, sizeof text);
+  return !tensor->source_row_order && strcmp(text, tensor->source_type) == 0;
+}
+
+static tq_status add_scale(tq_hf_weights *weights, const tq_hf_item *weight, const char *name, tq_error *error) {
+  static const char end[] = ".weight";
+  size_t length = strlen(name);
+  const tq_safetensors_type *type = tq_safetensors_type_by_encoding(weight->form.scale_encoding);
+  tq_hf_item item = *weight;
+  item.is_scale = true;
+  item.shape[0] = 1;
+  if (length < sizeof end || strcmp(name + length - (sizeof end - 1), end) != 0) {
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: only what is called NAME%s can have a weight_scale", name, end);
+  }
+  return add_entry(weights, &item, type, 1, tq_encoding_find(type->encoding)->bytes, name, sizeof end - 1,
+                   ".weight_scale", error);
+}
+
+static tq_status add_ternary(tq_hf_weights *weights, size_t index, const char *name, tq_error *error) {
+  const tq_tensor *tensor = tq_file_tensor(weights->file, index);
+  const tq_dialect *dialect = weights->forms.of[index].dialect;
+  bool is_packed = tq_hf_is_packed(dialect);
+  uint64_t size = 0;
+  tq_hf_item item = {.tensor = index, .form = weights->forms.of[index]};
+  item.patched = has_patch(tensor) && comes_back(tensor, &item.form);
+  memcpy(item.shape, tensor->shape, sizeof item.shape);
+  if (is_packed) item.shape[0] /= 4;
+  tq_dialect_size(dialect, tensor->rows, tensor->columns, &size);
+  tq_status status =
+      add_entry(weights, &item, tq_safetensors_type_by_encoding(is_packed ? TQ_U8 : dialect->scale_encoding),
+                tensor->dimensions, size, name, 0, "", error);
+  return status || !is_packed ? status : add_scale(weights, &item, name, error);
+}
+
 static tq_status add_tensor(tq_hf_weights *weights, size_t index, tq_error *error) {
   const tq_tensor *tensor = tq_file_tensor(weights->file, index);
-  char name[TQ_ROLE_SIZE];
-  const char *text = tq_name_from_role(TQ_CARRIER_HF, tensor->role, name, sizeof name) ? name : tensor->name;
-  tq_safetensors_entry entry = {
-      .shape = tensor->shape, .dimensions = tensor->dimensions, .size = tensor->parts[0].size, .source = index};
-  tq_status status = check_parts(tensor, &entry.type, error);
+  char buffer[TQ_ROLE_SIZE];
+  const char *name = hf_name(weights, tensor, buffer, sizeof buffer);
+  tq_status status = check_role(tensor, error);
   if (status) return status;
-  if (strcmp(text, "__metadata__") == 0) {
-    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: safetensors keeps that name for itself", text);
+  if (strcmp(name, "__metadata__") == 0) {
+    return tq_fail(error, TQ_ERROR_REFUSED, "tensor %s: safetensors keeps that name for itself", name);
   }
-  entry.name = tq_copy_string(text, strlen(text), error);
-  if (!entry.name) return TQ_ERROR_SYSTEM;
-  weights->entries[weights->count++] = entry;
-  return TQ_OK;
+  return weights->forms.of[index].dialect ? add_ternary(weights, index, name, error)
+                                          : add_values(weights, index, name, error);
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -133,6 +222,10 @@ static const tq_safetensors_entry **sort_by_name(const tq_hf_weights *weights, t
   return sorted;
 }
 
+static const tq_tensor *tensor_of(const tq_hf_weights *weights, const tq_safetensors_entry *entry) {
+  return tq_file_tensor(weights->file, weights->items[entry->source].tensor);
+}
+
 /* Translation may give two tensors one name. */
 static tq_status check_names(const tq_hf_weights *weights, tq_error *error) {
   const tq_safetensors_entry **sorted = sort_by_name(weights, error);
@@ -140,8 +233,7 @@ static tq_status check_names(const tq_hf_weights *weights, tq_error *error) {
   for (size_t i = 1; !status && i < weights->count; i++) {
     if (strcmp(sorted[i - 1]->name, sorted[i]->name) != 0) continue;
     status = tq_fail(error, TQ_ERROR_REFUSED, "tensors %s and %s would both be called %s",
-                     tq_file_tensor(weights->file, sorted[i - 1]->source)->name,
-                     tq_file_tensor(weights->file, sorted[i]->source)->name, sorted[i]->name);
+                     tensor_of(weights, sorted[i - 1])->name, tensor_of(weights, sorted[i])->name, sorted[i]->name);
   }
   tq_free(sorted);
   return status;
@@ -169,25 +261,88 @@ static tq_status cut_into_shards(tq_hf_weights *weights, uint64_t shard_bytes, t
   return TQ_OK;
 }
 
-tq_status tq_hf_weights_plan(const tq_file *file, tq_hyperparameters *model, uint64_t shard_bytes,
-                             tq_hf_weights *weights, tq_buffer *notes, tq_error *error) {
-  size_t count = tq_file_tensor_count(file);
-  weights->file = file;
-  weights->entries = tq_allocate(count, sizeof *weights->entries, error);
-  if (!weights->entries) return TQ_ERROR_SYSTEM;
+/* The rotation is part of such a model, and config.json has no words for it. */
+static tq_status refuse_rotation(const tq_file *file, tq_error *error) {
+  static const char start[] = "prism.hadamard.";
+  const tq_metadata *metadata = tq_file_metadata(file);
+  char printable[96];
+  for (size_t i = 0; i < tq_metadata_count(metadata); i++) {
+    tq_string key;
+    tq_value value;
+    tq_metadata_at(metadata, i, &key, &value);
+    if (key.size < sizeof start - 1 || memcmp(key.data, start, sizeof start - 1) != 0) continue;
+    return tq_fail(error, TQ_ERROR_REFUSED,
+                   "its weights are folded with a rotation (%s), which a Hugging Face folder cannot say",
+                   tq_printable(key.data, key.size, printable, sizeof printable));
+  }
+  return TQ_OK;
+}
+
+/* Signs of zeros, and the like: what is no weight, but was in the file. */
+static tq_status note_patches(const tq_hf_weights *weights, tq_buffer *notes, tq_error *error) {
+  size_t count = 0;
+  const tq_tensor *first = NULL;
+  for (size_t i = 0; i < weights->count; i++) {
+    const tq_hf_item *item = &weights->items[i];
+    const tq_tensor *tensor = tq_file_tensor(weights->file, item->tensor);
+    if (!item->form.dialect || item->is_scale || item->patched || !has_patch(tensor)) continue;
+    if (!count++) first = tensor;
+  }
+  if (!count) return TQ_OK;
+  return tq_buffer_format(notes, error,
+                          "not carried: what is no weight in the bytes of %zu ternary tensors, such as the signs of "
+                          "zeros; %s is the first\n",
+                          count, first->name);
+}
+
+static tq_status add_tensors(tq_hf_weights *weights, tq_hyperparameters *model, tq_buffer *notes, tq_error *error) {
+  const tq_file *file = weights->file;
   tq_status status = TQ_OK;
-  for (size_t i = 0; !status && i < count; i++) {
+  for (size_t i = 0; !status && i < tq_file_tensor_count(file); i++) {
     bool derived = strcmp(tq_file_tensor(file, i)->role, "rope_factors") == 0;
     status = derived ? drop_factors(file, i, model, notes, error) : add_tensor(weights, i, error);
   }
+  return status;
+}
+
+tq_status tq_hf_weights_plan(const tq_file *file, tq_hyperparameters *model, const tq_write_options *options,
+                             uint64_t shard_bytes, tq_hf_weights *weights, tq_buffer *notes, tq_error *error) {
+  size_t count = tq_file_tensor_count(file);
+  weights->file = file;
+  weights->team = options->team;
+  /* A packed tensor has two entries. */
+  weights->entries = tq_allocate(count, 2 * sizeof *weights->entries, error);
+  weights->items = tq_allocate(count, 2 * sizeof *weights->items, error);
+  if (!weights->entries || !weights->items) return TQ_ERROR_SYSTEM;
+  tq_status status = refuse_rotation(file, error);
+  if (!status) status = tq_hf_forms_choose(file, options, &weights->forms, notes, error);
+  if (!status) status = add_tensors(weights, model, notes, error);
+  if (!status) status = note_patches(weights, notes, error);
   if (!status) status = check_names(weights, error);
   if (!status) status = cut_into_shards(weights, shard_bytes, error);
   return status;
 }
 
+const char *tq_hf_weights_dtype(const tq_hf_weights *weights) {
+  bool halves = false, brains = false;
+  for (size_t i = 0; i < weights->count; i++) {
+    const tq_safetensors_entry *entry = &weights->entries[i];
+    uint32_t encoding = entry->type->encoding;
+    if (entry->dimensions < 2 && !weights->items[entry->source].is_scale) continue;
+    if (encoding == TQ_F32) return "float32";
+    halves = halves || encoding == TQ_F16;
+    brains = brains || encoding == TQ_BF16;
+  }
+  return halves && brains ? "float32" : halves ? "float16" : brains ? "bfloat16" : NULL;
+}
+
 /* ---- writing ---- */
 
-static tq_status write_tensor(const tq_hf_weights *weights, size_t index, tq_output *output, tq_error *error) {
+static tq_status write_to_output(void *context, const void *data, size_t size, tq_error *error) {
+  return tq_output_write(context, data, size, error);
+}
+
+static tq_status write_values(const tq_hf_weights *weights, size_t index, tq_output *output, tq_error *error) {
   const tq_part *part = &tq_file_tensor(weights->file, index)->parts[0];
   tq_status status = TQ_OK;
   for (uint64_t done = 0; !status && done < part->size;) {
@@ -199,6 +354,15 @@ static tq_status write_tensor(const tq_hf_weights *weights, size_t index, tq_out
   return status;
 }
 
+static tq_status write_item(const tq_hf_weights *weights, const tq_hf_item *item, tq_output *output, tq_error *error) {
+  if (item->is_scale) {
+    return tq_output_write(output, item->form.scale, tq_encoding_find(item->form.scale_encoding)->bytes, error);
+  }
+  if (!item->form.dialect) return write_values(weights, item->tensor, output, error);
+  tq_encode_options options = {.form = item->form, .patched = item->patched, .team = weights->team};
+  return tq_dialect_encode(weights->file, item->tensor, &options, write_to_output, output, error);
+}
+
 static tq_status write_shard(const tq_hf_weights *weights, const tq_hf_shard *shard, tq_output *output,
                              tq_error *error) {
   const tq_safetensors_entry *entries = weights->entries + shard->first;
@@ -206,7 +370,9 @@ static tq_status write_shard(const tq_hf_weights *weights, const tq_hf_shard *sh
   tq_status status = tq_safetensors_header(&header, entries, shard->count, error);
   if (!status) status = tq_output_write(output, header.data, header.size, error);
   tq_buffer_free(&header);
-  for (size_t i = 0; !status && i < shard->count; i++) status = write_tensor(weights, entries[i].source, output, error);
+  for (size_t i = 0; !status && i < shard->count; i++) {
+    status = write_item(weights, &weights->items[entries[i].source], output, error);
+  }
   return status;
 }
 

@@ -2,12 +2,14 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/hf/hf.h"
+#include "formats/hf/quantization.h"
 #include "formats/hf/tokenizer.h"
 #include "formats/hf/weights.h"
 #include "formats/json.h"
 
 #include <string.h>
 
+enum { CONFIG_LIMIT = 1 << 20 };
 /* Transformers' own limit. */
 static const uint64_t SHARD_BYTES = UINT64_C(5000000000);
 
@@ -18,7 +20,8 @@ typedef struct writing {
   tq_hyperparameters model;
   bool understood; /* whether `model` is filled */
   tq_hf_weights weights;
-  json_t *config; /* the config.json to write; NULL when the file came with one */
+  json_t *config; /* the config.json to write; NULL when the one that the file came with is right */
+  bool is_edited; /* `config` is that one, changed */
   tq_buffer *notes;
   tq_error *error;
 } writing;
@@ -60,7 +63,7 @@ static tq_status copy_files(writing *to) {
   for (size_t i = 0; i < tq_file_attachment_count(to->file); i++) {
     tq_output *output;
     tq_file_attachment(to->file, i, &attachment);
-    if (!is_carried(&attachment)) continue;
+    if (!is_carried(&attachment) || (to->config && strcmp(attachment.name, "config.json") == 0)) continue;
     tq_status status = tq_output_folder_file(to->folder, attachment.name, &output, to->error);
     if (status) return status;
     status = tq_file_attachment_read(to->file, i, write_to_output, output, to->error);
@@ -114,14 +117,45 @@ static tq_status note_left_out(writing *to) {
   return status;
 }
 
+static tq_status load_config(const tq_file *file, json_t **config, tq_error *error) {
+  char *text;
+  size_t size;
+  tq_status status = tq_file_attachment_load(file, "config.json", CONFIG_LIMIT, &text, &size, error);
+  if (status) return status;
+  status = tq_json_parse("config.json", text, size, config, error);
+  tq_release(text);
+  if (status || json_is_object(*config)) return status;
+  json_decref(*config);
+  *config = NULL;
+  return tq_fail(error, TQ_ERROR_CORRUPT, "config.json: not a JSON object");
+}
+
+/* The config.json that the file came with is changed where it does not say how its weights are packed now. */
+static tq_status edit_config(writing *to) {
+  json_t *config;
+  tq_status status = load_config(to->file, &config, to->error);
+  if (status) return status;
+  status = tq_hf_weights_declare(&to->weights, config, &to->is_edited, to->error);
+  if (!status && to->is_edited) {
+    to->config = json_incref(config);
+    status = tq_buffer_format(to->notes, to->error,
+                              "config.json is as it came but for what it says of the packing (quantization_config)\n");
+  }
+  json_decref(config);
+  return status;
+}
+
 static tq_status plan_config(writing *to) {
-  if (has_file(to->file, "config.json")) return TQ_OK;
-  return tq_hf_config_write(to->file, to->understood ? &to->model : NULL, to->tokenizer, &to->config, to->error);
+  bool is_changed;
+  if (has_file(to->file, "config.json")) return tq_file_tensor_count(to->file) ? edit_config(to) : TQ_OK;
+  tq_status status = tq_hf_config_write(to->file, to->understood ? &to->model : NULL, to->tokenizer,
+                                        tq_hf_weights_dtype(&to->weights), &to->config, to->error);
+  return status ? status : tq_hf_weights_declare(&to->weights, to->config, &is_changed, to->error);
 }
 
 static tq_status make_config(writing *to) {
   tq_status status = write_json(to, "config.json", json_incref(to->config));
-  return status ? status : note_left_out(to);
+  return status || to->is_edited ? status : note_left_out(to);
 }
 
 static tq_status make_tokenizer_json(writing *to) {
@@ -179,14 +213,32 @@ static tq_status open_tokenizer(writing *to) {
   return tq_tokenizer_open(section.data, (size_t)section.size, &to->tokenizer, to->error);
 }
 
-tq_status tq_hf_write_sharded(const tq_file *file, const char *path, uint64_t shard_bytes, tq_buffer *notes,
-                              tq_error *error) {
+/* What reading the folder would refuse. */
+static tq_status check_packed_shapes(const writing *to) {
+  for (size_t i = 0; to->understood && i < tq_file_tensor_count(to->file); i++) {
+    const tq_tensor *tensor = tq_file_tensor(to->file, i);
+    const tq_dialect *dialect = to->weights.forms.of[i].dialect;
+    uint64_t rows;
+    if (!tq_hf_is_packed(dialect) || tq_hf_packed_rows_fit(&to->model, tensor->role, tensor->shape[0], &rows)) continue;
+    tq_file_info info;
+    tq_file_describe(to->file, &info);
+    return tq_fail(to->error, TQ_ERROR_REFUSED,
+                   "%s: tensor %s: %s cannot hold it: %llu outputs, and the model's are %llu", info.path, tensor->name,
+                   dialect->name, (unsigned long long)tensor->shape[0], (unsigned long long)rows);
+  }
+  return TQ_OK;
+}
+
+tq_status tq_hf_write_sharded(const tq_file *file, const char *path, uint64_t shard_bytes,
+                              const tq_write_options *options, tq_buffer *notes, tq_error *error) {
   writing to = {.file = file, .notes = notes, .error = error};
   to.understood = tq_hyperparameters_read(tq_file_metadata(file), &to.model, NULL) == TQ_OK;
   tq_status status = open_tokenizer(&to);
   if (!status) {
-    status = tq_hf_weights_plan(file, to.understood ? &to.model : NULL, shard_bytes, &to.weights, notes, error);
+    status =
+        tq_hf_weights_plan(file, to.understood ? &to.model : NULL, options, shard_bytes, &to.weights, notes, error);
   }
+  if (!status) status = check_packed_shapes(&to);
   if (!status) status = plan_config(&to);
   if (!status) status = tq_output_folder_create(path, &to.folder, error);
   if (!status) {
@@ -202,6 +254,7 @@ tq_status tq_hf_write_sharded(const tq_file *file, const char *path, uint64_t sh
   return status;
 }
 
-tq_status tq_hf_write(const tq_file *file, const char *path, tq_buffer *notes, tq_error *error) {
-  return tq_hf_write_sharded(file, path, SHARD_BYTES, notes, error);
+tq_status tq_hf_write(const tq_file *file, const char *path, const tq_write_options *options, tq_buffer *notes,
+                      tq_error *error) {
+  return tq_hf_write_sharded(file, path, SHARD_BYTES, options, notes, error);
 }

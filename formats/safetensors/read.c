@@ -105,7 +105,7 @@ static tq_status read_shape(const parsed_header *header, const json_t *shape, de
     if (i < TQ_MAX_DIMENSIONS) entry->shape[i] = extent;
   }
   if (zero_at != UINT64_MAX) {
-    return tq_fail(error, TQ_ERROR_REFUSED,
+    return tq_fail(error, TQ_ERROR_CORRUPT,
                    "%s: tensor %s: dimension %llu is zero, and the container holds no tensor without elements",
                    header->file, entry->name, (unsigned long long)zero_at);
   }
@@ -277,8 +277,7 @@ tq_status tq_safetensors_read(tq_checkpoint *checkpoint, const char *name, size_
   }
   tq_free(header.entries);
   json_decref(header.json);
-  if (!status) status = tq_checkpoint_add_weights_file(checkpoint, name, index, 0, 0, error);
-  if (!status && input) *input = index;
+  if (!status) *input = index;
   return status;
 }
 

@@ -20,10 +20,10 @@ const tq_safetensors_type *tq_safetensors_type_by_name(const char *name);
 const tq_safetensors_type *tq_safetensors_type_by_encoding(uint32_t encoding);
 size_t tq_safetensors_type_rank(const tq_safetensors_type *type);
 
-/* Adds the tensors of the file `name` of checkpoint->folder, in the order of their data, and the file itself cut into
- * pieces. Whatever breaks the specification is TQ_ERROR_CORRUPT; what only the container cannot hold (no elements, more
- * dimensions than it has) is TQ_ERROR_REFUSED. A scalar (shape []) becomes a vector of one. *input gets the index of
- * the file's input; it may be NULL. */
+/* Adds the tensors of the file `name` of checkpoint->folder, in the order of their data. Whatever breaks the
+ * specification is TQ_ERROR_CORRUPT; what only the container cannot hold (no elements, more dimensions than it has) is
+ * TQ_ERROR_REFUSED. A scalar (shape []) becomes a vector of one. *input gets the index of the file's input, for
+ * tq_checkpoint_add_weights_file when all tensors are what they are to be. */
 tq_status tq_safetensors_read(tq_checkpoint *checkpoint, const char *name, size_t *input, tq_error *error);
 
 /* A row of the table of formats: one file on its own. config.json and the tokenizer's files beside it are read where
