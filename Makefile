@@ -1,4 +1,4 @@
-# GNU make. Targets: all, check, demo, interop, bench, dependencies, install, uninstall, clean, format, lint.
+# GNU make. Targets: all, check, demo, interop, peer, bench, dependencies, install, uninstall, clean, format, lint.
 # V=1 shows the commands.
 
 VERSION := 0.1.0
@@ -88,7 +88,7 @@ formats_library := $(BUILD)/obj/libtqformats.a
 tools_library := $(BUILD)/obj/libtqtools.a
 support_library := $(BUILD)/obj/libtqtests.a
 
-.PHONY: all check run-tests demo run-demo interop bench dependencies install uninstall clean format lint
+.PHONY: all check run-tests demo run-demo interop peer bench dependencies install uninstall clean format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -137,6 +137,9 @@ $(samples): $(BUILD)/samples/%: $(BUILD)/obj/samples/%.o $(formats_library) $(st
 $(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(support_library) $(formats_library) $(static_library)
 	$(call link,$(check_libs))
 
+$(BUILD)/tests/interop/%: $(BUILD)/obj/tests/interop/%.o $(static_library)
+	$(call link)
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 # ---- what a user asks for ----
@@ -157,13 +160,18 @@ run-tests: $(tests) $(tools) $(samples)
 run-demo: $(tools) $(samples)
 	$(Q)samples/demo.sh $(BUILD)
 
-# Other projects' own programs on files written here; needs node and npm, which install them.
-interop: $(tools)
+# Other projects' own programs on files written here; needs Python 3, and node and npm, which install them.
+interop: $(tools) $(BUILD)/tests/interop/logits
 	$(Q)tests/interop/run.sh $(BUILD)
 
-# The speed of conversion beside cp's, on a file of 4 GiB.
+# The dialects against decoders and encoders that were written apart from these; needs Python 3.
+peer: $(tools)
+	$(Q)tests/peer/run.sh $(BUILD)
+
+# The speed of conversion beside cp's, on a file of 4 GiB and through the dialects; needs Python 3.
 bench: $(tools)
 	$(Q)BUILD=$(BUILD) tests/bench/convert.sh
+	$(Q)BUILD=$(BUILD) tests/bench/dialects.sh
 
 # ---- installing ----
 
