@@ -83,6 +83,8 @@ tq_status inspect_fill_foreign(inspect_model *model, inspect_needs needs, tq_err
 
 /* "base3 g128 F16", "2bit tensor 1/BF16", "Q8_0", "F16": into text (INSPECT_ENCODING_SIZE bytes). */
 const char *inspect_encoding_summary(const inspect_tensor *tensor, char *text);
+/* "512×256". */
+void inspect_shape(const inspect_tensor *tensor, char *text, size_t size);
 /* "tensor", "row" or "group". */
 const char *inspect_granularity_name(uint32_t granularity);
 bool inspect_digest_is_zero(const tq_digest *digest);

@@ -36,18 +36,11 @@ static bool has_numbers(const compare_tensor *tensor) { return tensor->kind >= C
 
 /* ---- text ---- */
 
-static void shape_text(const inspect_tensor *tensor, char *text, size_t size) {
-  size_t used = 0;
-  text[0] = 0;
-  for (uint32_t i = 0; tensor && i < tensor->dimensions && used < size; i++)
-    used += (size_t)snprintf(text + used, size - used, "%s%" PRIu64, i ? "×" : "", tensor->shape[i]);
-}
-
 static void add_details(table *t, const compare_tensor *tensor) {
   char first[192], second[192];
   if (tensor->kind == COMPARE_SHAPE) {
-    shape_text(tensor->first, first, sizeof first);
-    shape_text(tensor->second, second, sizeof second);
+    inspect_shape(tensor->first, first, sizeof first);
+    inspect_shape(tensor->second, second, sizeof second);
     table_add_cell(t, "%s / %s", first, second);
   } else if (has_numbers(tensor)) {
     table_add_cell(t, "%" PRIu64 " of %" PRIu64, tensor->different, tensor->first->elements);

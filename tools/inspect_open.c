@@ -2,6 +2,7 @@
 #include "tools/inspect.h"
 #include "tq/chat.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,6 +98,13 @@ const char *inspect_encoding_summary(const inspect_tensor *tensor, char *text) {
     snprintf(text, INSPECT_ENCODING_SIZE, "%.24s %s %s%s", name, inspect_granularity_name(scales->granularity), inverse,
              info->name);
   return text;
+}
+
+void inspect_shape(const inspect_tensor *tensor, char *text, size_t size) {
+  size_t used = 0;
+  text[0] = 0;
+  for (uint32_t i = 0; i < tensor->dimensions && used < size; i++)
+    used += (size_t)snprintf(text + used, size - used, "%s%" PRIu64, i ? "×" : "", tensor->shape[i]);
 }
 
 bool inspect_digest_is_zero(const tq_digest *digest) {

@@ -217,15 +217,9 @@ static void print_attachments(const screen *s, const inspect_model *model) {
 
 /* ---- the table ---- */
 
-static void shape_text(uint32_t dimensions, const uint64_t *shape, char *text, size_t size) {
-  size_t used = 0;
-  for (uint32_t i = 0; i < dimensions && used < size; i++)
-    used += (size_t)snprintf(text + used, size - used, "%s%" PRIu64, i ? "×" : "", shape[i]);
-}
-
 static void add_shape(table *t, const inspect_tensor *tensor) {
   char text[192];
-  shape_text(tensor->dimensions, tensor->shape, text, sizeof text);
+  inspect_shape(tensor, text, sizeof text);
   table_add_cell(t, "%s", text);
 }
 
