@@ -1,4 +1,5 @@
-# GNU make. Targets: all, check, demo, interop, peer, bench, dependencies, install, uninstall, clean, format, lint.
+# GNU make. Targets: all, check, demo, interop, peer, cross, bench, bench-layout, dependencies, install, uninstall, clean,
+# format, lint.
 # V=1 shows the commands.
 
 VERSION := 0.1.0
@@ -48,7 +49,7 @@ else
 endif
 
 # Goals that work, or install what is missing themselves, on a machine without the libraries.
-ifneq ($(filter-out check demo dependencies clean uninstall format lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out check demo cross dependencies clean uninstall format lint,$(or $(MAKECMDGOALS),all)),)
   ifneq ($(shell $(PKG_CONFIG) --exists $(LIBRARIES) 2>/dev/null && echo found),found)
     $(warning libraries are missing: 'make dependencies' installs them)
   endif
@@ -88,16 +89,28 @@ formats_library := $(BUILD)/obj/libtqformats.a
 tools_library := $(BUILD)/obj/libtqtools.a
 support_library := $(BUILD)/obj/libtqtests.a
 
-.PHONY: all check run-tests demo run-demo interop peer bench dependencies install uninstall clean format lint
+.PHONY: all check run-tests demo run-demo interop peer cross bench bench-layout dependencies install uninstall clean format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(static_library) $(shared_library) $(tools) $(BUILD)/lib/libtq.pc
 
+# Kernels of an instruction set are compiled for it; which of them runs is decided when the program starts.
+machine := $(shell $(CC) -dumpmachine 2>/dev/null)
+ifneq ($(filter x86_64-% amd64-%,$(machine)),)
+  instructions_avx2 := -mavx2 -mf16c
+  instructions_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mf16c
+else ifneq ($(filter aarch64-% arm64-%,$(machine)),)
+  instructions_neon := -march=armv8.2-a+dotprod
+  instructions_neon_i8mm := -march=armv8.2-a+dotprod+i8mm
+endif
+kernel_flags = $(if $(filter lib/kernels/%.c tests/bench/layout_%.c,$<),$(instructions_$(patsubst \
+  layout_%,%,$(basename $(notdir $<)))))
+
 $(BUILD)/obj/%.o: %.c Makefile
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter tests/%,$<),$(check_cflags)) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(kernel_flags) $(if $(filter tests/%,$<),$(check_cflags)) -MMD -MP -c $< -o $@
 
 $(static_library): $(call object,$(lib_sources))
 $(formats_library): $(call object,$(format_sources))
@@ -140,6 +153,9 @@ $(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(support_library) $(formats_
 $(BUILD)/tests/interop/%: $(BUILD)/obj/tests/interop/%.o $(static_library)
 	$(call link)
 
+$(BUILD)/tests/bench/layout: $(call object,$(wildcard tests/bench/layout*.c))
+	$(call link)
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 # ---- what a user asks for ----
@@ -168,10 +184,17 @@ interop: $(tools) $(BUILD)/tests/interop/logits
 peer: $(tools)
 	$(Q)tests/peer/run.sh $(BUILD)
 
-# The speed of conversion beside cp's, on a file of 4 GiB and through the dialects; needs Python 3.
+# The kernels of AArch64, built with a cross compiler and run under qemu, which are to be installed (see .ci/run).
+cross:
+	+$(Q)tests/cross.sh $(BUILD)-cross
+
+# The speed of everything, written to docs/benchmarks.md; needs Python 3, 6 GB for temporary files and ten minutes.
 bench: $(tools)
-	$(Q)BUILD=$(BUILD) tests/bench/convert.sh
-	$(Q)BUILD=$(BUILD) tests/bench/dialects.sh
+	$(Q)BUILD=$(BUILD) tests/bench/benchmarks.sh
+
+# The packed layouts that were candidates, measured; written to docs/kernels.md.
+bench-layout: $(BUILD)/tests/bench/layout
+	$(Q)BUILD=$(BUILD) tests/bench/layout.sh
 
 # ---- installing ----
 

@@ -12,6 +12,7 @@
 
 typedef struct ternary {
   int8_t *trits;   /* of one row */
+  uint8_t *row;    /* their codes */
   uint8_t *codes;  /* of all rows */
   uint8_t *scales; /* F32, of all rows */
   float *values;   /* of one row: first as they were, then as they became */
@@ -21,6 +22,7 @@ typedef struct ternary {
 
 static void free_ternary(ternary *work) {
   tq_free(work->trits);
+  tq_free(work->row);
   tq_free(work->codes);
   tq_free(work->scales);
   tq_free(work->values);
@@ -31,11 +33,12 @@ static tq_status allocate_ternary(const tq_tensor *tensor, ternary *work, tq_err
   size_t rows = (size_t)tensor->rows, columns = (size_t)tensor->columns;
   *work = (ternary){
       .trits = tq_allocate(columns, 1, error),
+      .row = tq_allocate((size_t)tq_trit_row_bytes(TQ_TERNARY_BASE3, columns), 1, error),
       .codes = tq_allocate(rows, (size_t)tq_trit_row_bytes(TQ_TERNARY_BASE3, columns), error),
       .scales = tq_allocate(rows, sizeof(float), error),
       .values = tq_allocate(columns, sizeof(float), error),
   };
-  if (!work->trits || !work->codes || !work->scales || !work->values) return TQ_ERROR_SYSTEM;
+  if (!work->trits || !work->row || !work->codes || !work->scales || !work->values) return TQ_ERROR_SYSTEM;
   return tq_content_hash_create(tensor->shape, tensor->dimensions, &work->content, error);
 }
 
@@ -47,9 +50,11 @@ static void quantize_row(ternary *work, const tq_tensor *tensor, uint64_t row) {
     work->trits[c] = (int8_t)fmaxf(-1, fminf(1, nearbyintf(work->values[c] / scale)));
   tq_store_f32(work->scales + 4 * row, scale);
   uint64_t row_bytes = tq_trit_row_bytes(TQ_TERNARY_BASE3, tensor->columns);
-  tq_trits_pack(TQ_TERNARY_BASE3, work->trits, tensor->columns, work->codes + row * row_bytes);
+  tq_trits_pack(TQ_TERNARY_BASE3, work->trits, tensor->columns, work->row);
+  tq_panel_store_row(work->codes, tensor->rows, row, row_bytes, work->row);
   tq_trits_count(work->trits, tensor->columns, work->counts);
-  tq_trits_scale(work->trits, row, tensor->columns, TQ_PER_ROW, 0, TQ_F32, TQ_DIRECT, work->scales, work->values);
+  tq_trits_scale(work->trits, tensor->rows, row, tensor->columns, TQ_PER_ROW, 0, TQ_F32, TQ_DIRECT, work->scales,
+                 work->values);
   tq_content_hash_update(work->content, work->values, tensor->columns);
 }
 

@@ -46,6 +46,15 @@ tq_status put_attachment(tq_writer *writer, const char *name, uint32_t kind, con
   return status == TQ_OK ? tq_writer_attachment_end(writer, error) : status;
 }
 
+void put_trits(uint32_t encoding, const int8_t *trits, uint64_t rows, uint64_t row, uint64_t columns, uint8_t *codes) {
+  uint64_t row_bytes = tq_trit_row_bytes(encoding, columns);
+  uint8_t *bytes = malloc((size_t)row_bytes);
+  ck_assert(bytes != NULL);
+  tq_trits_pack(encoding, trits, columns, bytes);
+  tq_panel_store_row(codes, rows, row, row_bytes, bytes);
+  free(bytes);
+}
+
 /* A [3][37] ternary tensor with scales per group of 32 and a patch. */
 static tq_status put_ternary(tq_writer *writer, tq_error *error) {
   enum { ROWS = 3, COLUMNS = 37, ROW_BYTES = 8 };
@@ -56,7 +65,7 @@ static tq_status put_ternary(tq_writer *writer, tq_error *error) {
   ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_BASE3, COLUMNS), ROW_BYTES);
   for (size_t row = 0; row < ROWS; row++) {
     for (size_t i = 0; i < COLUMNS; i++) trits[i] = (int8_t)((int)(random_u64(&state) % 3) - 1);
-    tq_trits_pack(TQ_TERNARY_BASE3, trits, COLUMNS, codes + row * ROW_BYTES);
+    put_trits(TQ_TERNARY_BASE3, trits, ROWS, row, COLUMNS, codes);
     tq_trits_count(trits, COLUMNS, counts);
   }
   for (size_t i = 0; i < sizeof scales / 2; i++) tq_store_u16(scales + 2 * i, tq_f32_to_f16((float)(i + 1) / 8));

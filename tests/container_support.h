@@ -29,6 +29,9 @@ tq_status put_floats(tq_writer *writer, const char *name, uint64_t count, uint64
 tq_status put_attachment(tq_writer *writer, const char *name, uint32_t kind, const void *data, size_t size, size_t step,
                          tq_error *error);
 
+/* Packs a row of trits and puts it into the codes of a matrix. */
+void put_trits(uint32_t encoding, const int8_t *trits, uint64_t rows, uint64_t row, uint64_t columns, uint8_t *codes);
+
 enum { SAMPLE_TENSORS = 6, SAMPLE_METADATA_KEYS = 3 };
 /* A small file with every section, an unknown one too, and tensors of most kinds. */
 tq_status write_sample(const char *path, uint32_t hash_algorithm, tq_error *error);

@@ -59,15 +59,14 @@ static void encode_blocks(random_tensor *tensor, float size, uint64_t *seed, enc
 
 /* Codes (trits, or whole bytes for I8) times scales. */
 static void encode_scaled(const random_encoding *how, random_tensor *tensor, float size, uint64_t *seed, encoded *to) {
-  uint64_t rows = tensor->rows, columns = tensor->columns,
-           run = how->granularity == TQ_PER_GROUP ? how->group : columns;
-  uint64_t per_row = (columns + run - 1) / run;
-  size_t count = how->granularity == TQ_PER_TENSOR ? 1 : (size_t)(rows * per_row),
-         width = float_bytes(how->scale_encoding);
+  uint64_t rows = tensor->rows, columns = tensor->columns;
+  size_t count = (size_t)tq_scale_count(how->granularity, how->group, rows, columns);
+  size_t width = float_bytes(how->scale_encoding);
   bool trits = is_trits(how->encoding);
   size_t row_bytes = trits ? (size_t)tq_trit_row_bytes(how->encoding, columns) : (size_t)columns;
   float *scales = malloc(count * sizeof *scales);
   int8_t *codes = malloc((size_t)columns);
+  uint8_t *row = malloc(row_bytes);
   to->scales_size = count * width;
   to->scales = malloc(to->scales_size);
   to->values_size = (size_t)rows * row_bytes;
@@ -80,19 +79,20 @@ static void encode_scaled(const random_encoding *how, random_tensor *tensor, flo
   }
   for (uint64_t r = 0; r < rows; r++) {
     for (uint64_t c = 0; c < columns; c++) {
-      uint64_t index = how->granularity == TQ_PER_TENSOR ? 0 : r * per_row + c / run;
+      uint64_t index = tq_scale_index(how->granularity, how->group, rows, columns, r, c);
       uint64_t digits = how->encoding == TQ_QUATERNARY_2BIT ? 4 : 3;
       codes[c] = (int8_t)(trits ? random_u64(seed) % digits - 1 : random_u64(seed) % 255 - 127);
       tensor->values[r * columns + c] = (float)codes[c] * scales[index];
     }
-    uint8_t *row = to->values + r * row_bytes;
     if (trits) {
       tq_trits_pack(how->encoding, codes, columns, row);
+      tq_panel_store_row(to->values, rows, r, row_bytes, row);
       tq_trits_count(codes, columns, to->counts);
     } else {
-      memcpy(row, codes, (size_t)columns);
+      memcpy(to->values + r * row_bytes, codes, (size_t)columns);
     }
   }
+  free(row);
   free(scales);
   free(codes);
 }
@@ -334,17 +334,29 @@ static const float *layer_weights(const random_model *model, uint32_t layer, con
   return random_model_weights(model, role);
 }
 
-/* x as integers times a step of the largest magnitude / 127, in blocks that share the step; [columns] of *rounded. */
-static const double *naive_activations(const random_spec *spec, const double *x, size_t columns, double *rounded) {
-  if (spec->activations < TQ_ACTIVATIONS_INT8_TOKEN) return x;
-  size_t block = spec->activations == TQ_ACTIVATIONS_INT8_TOKEN ? columns : 32;
-  for (size_t begin = 0; begin < columns; begin += block) {
-    size_t end = begin + block < columns ? begin + block : columns;
+/* x as integers times a step of the largest magnitude / 127, in blocks that share the step. */
+static void naive_rounding(const double *x, size_t count, size_t block, double *rounded) {
+  for (size_t begin = 0; begin < count; begin += block) {
+    size_t end = begin + block < count ? begin + block : count;
     double largest = 1e-5;
     for (size_t i = begin; i < end; i++) largest = fmax(largest, fabs(x[i]));
     for (size_t i = begin; i < end; i++) rounded[i] = nearbyint(x[i] * 127 / largest) * largest / 127;
   }
+}
+
+/* What ternary weights meet: x, or *rounded [columns]. */
+static const double *naive_activations(const random_spec *spec, const double *x, size_t columns, double *rounded) {
+  if (spec->activations < TQ_ACTIVATIONS_INT8_TOKEN) return x;
+  naive_rounding(x, columns, spec->activations == TQ_ACTIVATIONS_INT8_TOKEN ? columns : 32, rounded);
   return rounded;
+}
+
+/* Keys or values of one position, as the cache keeps them. */
+static void naive_cache(const random_spec *spec, double *x) {
+  size_t size = spec->head_dimension, count = spec->kv_heads * size;
+  if (spec->cache == TQ_CACHE_Q8) naive_rounding(x, count, size, x);
+  for (size_t i = 0; spec->cache == TQ_CACHE_F16 && i < count; i++)
+    x[i] = (double)tq_f16_to_f32(tq_f32_to_f16((float)x[i]));
 }
 
 static void naive_linear(const random_model *model, uint32_t layer, const char *name, const double *x, size_t columns,
@@ -421,6 +433,8 @@ static void naive_layer(const random_model *model, uint32_t layer, size_t count,
       naive_rope(queries + h * spec->head_dimension, pairs, t, frequencies, magnitude);
     for (size_t h = 0; h < spec->kv_heads; h++)
       naive_rope(keys + t * key + h * spec->head_dimension, pairs, t, frequencies, magnitude);
+    naive_cache(spec, keys + t * key);
+    naive_cache(spec, values + t * key);
     naive_attention(spec, t, queries, keys, values, attended);
     if (sub_norms) naive_norm(attended, layer_weights(model, layer, "attention_sub_norm", ""), query, attended);
     naive_linear(model, layer, "o", attended, query, added, dimension);

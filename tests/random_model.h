@@ -23,8 +23,10 @@ typedef struct random_spec {
   bool tied, biases, output_scales;
   bool ternary_ends; /* embedding and head too are encoded as `encoding` says, where it is ternary */
   random_encoding encoding;
-  tq_activations activations; /* what the naive model's ternary weights meet; 0: floats. It is not written */
-  const char *rope_type;      /* NULL: none */
+  /* Of the naive model, not written: what its ternary weights meet (0: floats), and how it keeps keys and values. */
+  tq_activations activations;
+  tq_cache_type cache;
+  const char *rope_type; /* NULL: none */
   float rope_factor;
   bool rope_tensor; /* random factors as a tensor */
   uint64_t seed;

@@ -48,9 +48,7 @@ void source_matrix_free(source_matrix *matrix) {
 }
 
 static size_t scale_index(const source_matrix *matrix, uint64_t row, uint64_t column) {
-  if (matrix->granularity == TQ_PER_TENSOR) return 0;
-  if (matrix->granularity == TQ_PER_ROW) return (size_t)row;
-  return (size_t)(row * ((matrix->columns + matrix->group - 1) / matrix->group) + column / matrix->group);
+  return (size_t)tq_scale_index(matrix->granularity, matrix->group, matrix->rows, matrix->columns, row, column);
 }
 
 float source_matrix_scale(const source_matrix *matrix, uint64_t row, uint64_t column) {

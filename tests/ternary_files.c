@@ -67,7 +67,7 @@ tq_status ternary_put(tq_writer *writer, const ternary *tensor, const char *name
   uint64_t counts[4] = {0};
   ck_assert(codes != NULL);
   for (uint64_t r = 0; r < tensor->rows; r++)
-    tq_trits_pack(tensor->code, tensor->trits + r * tensor->columns, tensor->columns, codes + r * row_bytes);
+    put_trits(tensor->code, tensor->trits + r * tensor->columns, tensor->rows, r, tensor->columns, codes);
   tq_trits_count(tensor->trits, tensor->rows * tensor->columns, counts);
   part_bytes parts[3] = {{{.kind = TQ_PART_VALUES, .encoding = tensor->code, .size = row_bytes * tensor->rows}, codes},
                          {{.kind = TQ_PART_SCALES,
@@ -108,8 +108,8 @@ tq_file *ternary_file(const ternary *tensor, tq_verify verify, const void *patch
 }
 
 void ternary_weights(const ternary *tensor, uint64_t row, float *values) {
-  tq_trits_scale(tensor->trits + row * tensor->columns, row, tensor->columns, tensor->granularity, tensor->group,
-                 tensor->encoding, tensor->direction, tensor->table, values);
+  tq_trits_scale(tensor->trits + row * tensor->columns, tensor->rows, row, tensor->columns, tensor->granularity,
+                 tensor->group, tensor->encoding, tensor->direction, tensor->table, values);
 }
 
 tq_status collect(void *context, const void *data, size_t size, tq_error *error) {

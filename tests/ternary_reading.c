@@ -70,29 +70,28 @@ size_t expected_level(const source_matrix *matrix) {
 void check_codes(const source_matrix *matrix, const outcome *result) {
   uint32_t code = code_for(&result->survey);
   uint64_t row_bytes = tq_trit_row_bytes(code, matrix->columns), counts[4] = {0};
-  uint8_t *row = malloc((size_t)row_bytes);
+  uint8_t *row = malloc((size_t)row_bytes), *read = malloc((size_t)row_bytes);
   ck_assert_uint_eq(result->codes.size, row_bytes * matrix->rows);
   for (uint64_t r = 0; r < matrix->rows; r++) {
     tq_trits_pack(code, matrix->trits + r * matrix->columns, matrix->columns, row);
     tq_trits_count(matrix->trits + r * matrix->columns, matrix->columns, counts);
-    if (memcmp(row, result->codes.bytes + r * row_bytes, (size_t)row_bytes) != 0)
+    tq_panel_load_row(result->codes.bytes, matrix->rows, r, row_bytes, read);
+    if (memcmp(row, read, (size_t)row_bytes) != 0)
       ck_abort_msg("%s: row %llu", matrix->dialect->name, (unsigned long long)r);
   }
   ck_assert_mem_eq(counts, result->survey.counts, sizeof counts);
-  free(row);
+  free(row), free(read);
 }
 
 void check_table(const source_matrix *matrix, const outcome *result) {
   const tq_survey *survey = &result->survey;
-  uint64_t run = survey->granularity == TQ_PER_GROUP ? survey->group : matrix->columns;
-  uint64_t per_row = survey->granularity == TQ_PER_TENSOR ? 0 : (matrix->columns + run - 1) / run;
   uint64_t count = tq_scale_count(survey->granularity, survey->group, matrix->rows, matrix->columns);
   ck_assert_uint_eq(result->table_size, count * (survey->scale_encoding == TQ_F32 ? 4 : 2));
   for (uint64_t r = 0; r < matrix->rows; r++) {
     for (uint64_t c = 0; c < matrix->columns; c++) {
       if (!matrix->trits[r * matrix->columns + c]) continue;
-      float scale = tq_scale_load(survey->scale_encoding, survey->scale_direction, result->table,
-                                  r * per_row + (per_row ? c / run : 0));
+      uint64_t index = tq_scale_index(survey->granularity, survey->group, matrix->rows, matrix->columns, r, c);
+      float scale = tq_scale_load(survey->scale_encoding, survey->scale_direction, result->table, index);
       expect(scale == source_matrix_scale(matrix, r, c));
     }
   }

@@ -386,30 +386,34 @@ START_TEST(team_does_every_item_of_every_task) {
 }
 END_TEST
 
+/* In microseconds: so long that the members yield, and so long that they sleep. */
+static const useconds_t pauses[] = {2000, 30000};
+
 START_TEST(team_wakes_up_after_a_pause) {
   tq_team *team;
   ck_ok(tq_team_create(3, &team, error));
   sums *work = calloc(1, sizeof *work);
-  for (unsigned task = 0; task < 20; task++) {
-    usleep(2000); /* longer than the members spin */
+  for (unsigned task = 0; task < 8; task++) {
+    usleep(pauses[task % 2]);
     tq_team_run(team, add_one, work);
   }
-  for (size_t i = 0; i < ITEMS; i++) ck_assert_uint_eq(work->items[i], 20);
+  for (size_t i = 0; i < ITEMS; i++) ck_assert_uint_eq(work->items[i], 8);
   free(work);
   tq_team_destroy(team);
 }
 END_TEST
 
 static void be_late(void *context, unsigned member, unsigned members) {
-  if (member + 1 == members) usleep(3000);
-  atomic_fetch_add((atomic_uint *)context, 1);
+  atomic_uint *calls = context;
+  if (member + 1 == members) usleep(pauses[atomic_load(calls) / members % 2]);
+  atomic_fetch_add(calls, 1);
 }
 
 START_TEST(team_waits_for_a_late_member) {
   tq_team *team;
   ck_ok(tq_team_create(3, &team, error));
   atomic_uint calls = 0;
-  for (unsigned task = 0; task < 20; task++) {
+  for (unsigned task = 0; task < 8; task++) {
     tq_team_run(team, be_late, &calls);
     ck_assert_uint_eq(atomic_load(&calls), 3 * (task + 1));
   }

@@ -39,9 +39,9 @@ typedef struct shape_row {
   uint64_t shape[8];
 } shape_row;
 
-static const shape_row shapes[] = {{1, {1}},      {1, {7}},        {2, {3, 5}},   {2, {1, 300}},
-                                   {2, {33, 1}},  {3, {2, 3, 37}}, {2, {4, 256}}, {8, {1, 2, 1, 3, 1, 1, 2, 9}},
-                                   {2, {2, 160}}, {2, {5, 161}},   {1, {1048577}}};
+static const shape_row shapes[] = {{1, {1}},      {1, {7}},        {2, {3, 5}},    {2, {1, 300}},
+                                   {2, {33, 1}},  {3, {5, 7, 37}}, {2, {16, 256}}, {8, {1, 2, 1, 3, 1, 1, 2, 9}},
+                                   {2, {2, 160}}, {2, {17, 161}},  {1, {1048577}}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static uint64_t elements_of(const shape_row *row) {
@@ -114,12 +114,6 @@ static void store_scale(uint32_t encoding, float scale, uint64_t index, uint8_t 
     tq_store_u16(table + 2 * index, encoding == TQ_F16 ? tq_f32_to_f16(scale) : tq_f32_to_bf16(scale));
 }
 
-static uint64_t scale_index(const ternary_row *form, uint64_t row, uint64_t column, uint64_t columns) {
-  if (form->granularity == TQ_PER_TENSOR) return 0;
-  if (form->granularity == TQ_PER_ROW) return row;
-  return row * ((columns + form->group - 1) / form->group) + column / form->group;
-}
-
 static void round_trip_integers(const ternary_row *form, const shape_row *shape) {
   uint64_t columns = shape->shape[shape->dimensions - 1], rows = elements_of(shape) / columns;
   bool trits = form->encoding != TQ_I8;
@@ -134,7 +128,7 @@ static void round_trip_integers(const ternary_row *form, const shape_row *shape)
     integers[i] = (int8_t)((int)(random_u64(&state) % (unsigned)kinds) - (trits ? 1 : 128));
   for (uint64_t row = 0; row < rows; row++) {
     if (trits)
-      tq_trits_pack(form->encoding, integers + row * columns, columns, codes + row * row_bytes);
+      put_trits(form->encoding, integers + row * columns, rows, row, columns, codes);
     else
       memcpy(codes + row * row_bytes, integers + row * columns, columns);
     if (trits) tq_trits_count(integers + row * columns, columns, counts);
@@ -167,7 +161,8 @@ static void round_trip_integers(const ternary_row *form, const shape_row *shape)
   for (uint64_t i = 0; i < count * columns; i++) {
     uint64_t row = first + i / columns, column = i % columns;
     int8_t integer = integers[row * columns + column];
-    float expected = integer ? (float)integer * scale_value(form, scale_index(form, row, column, columns)) : 0.0f;
+    uint64_t index = tq_scale_index(form->granularity, form->group, rows, columns, row, column);
+    float expected = integer ? (float)integer * scale_value(form, index) : 0.0f;
     expect(memcmp(&values[i], &expected, sizeof expected) == 0);
   }
   tq_file_close(file);
@@ -263,8 +258,8 @@ END_TEST
 START_TEST(names_the_row_of_a_bad_code) {
   image sample = sample_image(0);
   uint8_t *record = section_bytes(sample, "tensors") + TQ_DIRECTORY_HEADER_SIZE + TQ_TENSOR_RECORD_SIZE;
-  /* base-3 byte 1 is no number's: 0 is n = 0, 2 is n = 1 */
-  section_bytes(sample, "data")[tq_load_u64(record + TQ_TENSOR_DATA_OFFSET) + 2 * 8 + 5] = 1;
+  /* Base-3 byte 1 is no number's: 0 is n = 0, 2 is n = 1. Three rows' second pieces lie behind their first. */
+  section_bytes(sample, "data")[tq_load_u64(record + TQ_TENSOR_DATA_OFFSET) + 3 * 4 + 2 * 4 + 1] = 1;
   reseal(sample);
   tq_file *file;
   float values[37 * 3];
@@ -384,7 +379,13 @@ START_TEST(versions) {
   image sample = sample_image(0);
   tq_store_u16(sample.data + TQ_HEADER_MAJOR, TQ_FORMAT_MAJOR + 1);
   reseal_header(sample);
-  ck_fails(try_open(sample, TQ_VERIFY_HEADER, error), TQ_ERROR_CORRUPT, "image.tq: header: format version 1.1");
+  ck_fails(try_open(sample, TQ_VERIFY_HEADER, error), TQ_ERROR_CORRUPT,
+           "image.tq: header: format version 2.0; this tq reads 1.x");
+  tq_store_u16(sample.data + TQ_HEADER_MAJOR, 0);
+  tq_store_u16(sample.data + TQ_HEADER_MINOR, 1);
+  reseal_header(sample);
+  ck_fails(try_open(sample, TQ_VERIFY_HEADER, error), TQ_ERROR_CORRUPT,
+           "image.tq: header: format version 0.1; this tq reads 1.x");
   tq_store_u16(sample.data + TQ_HEADER_MAJOR, TQ_FORMAT_MAJOR);
   tq_store_u16(sample.data + TQ_HEADER_MINOR, 65535);
   /* A later minor version may use what is reserved now. */
@@ -496,14 +497,14 @@ END_TEST
 static void write_example(const char *path) {
   static const int8_t trits[2][7] = {{-1, 0, 1, 1, 0, -1, 1}};
   static const uint64_t shape[] = {2, 7};
-  uint8_t codes[4], scale[2];
+  uint8_t codes[8], scale[2];
   uint64_t counts[4] = {0};
   float values[14];
   tq_store_u16(scale, tq_f32_to_f16(0.5f));
   for (size_t row = 0; row < 2; row++) {
-    tq_trits_pack(TQ_TERNARY_BASE3, trits[row], 7, codes + 2 * row);
+    put_trits(TQ_TERNARY_BASE3, trits[row], 2, row, 7, codes);
     tq_trits_count(trits[row], 7, counts);
-    tq_trits_scale(trits[row], row, 7, TQ_PER_TENSOR, 0, TQ_F16, TQ_DIRECT, scale, values + 7 * row);
+    tq_trits_scale(trits[row], 2, row, 7, TQ_PER_TENSOR, 0, TQ_F16, TQ_DIRECT, scale, values + 7 * row);
   }
   tq_content_hash *hash;
   tq_digest digest;
@@ -516,7 +517,7 @@ static void write_example(const char *path) {
                             .source_type = "F16",
                             .dimensions = 2,
                             .shape = {shape[0], shape[1]}};
-  const part_bytes parts[] = {{{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = 4}, codes},
+  const part_bytes parts[] = {{{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = sizeof codes}, codes},
                               {{.kind = TQ_PART_SCALES, .encoding = TQ_F16, .size = 2}, scale}};
   tq_metadata_builder metadata = {0};
   tq_writer *writer;

@@ -143,7 +143,7 @@ static const patch patches[] = {
     {"tensors", PARTS + TQ_PART_KIND, 4, 7, "its first part is not its values"},
     {"tensors", PARTS + TQ_PART_ENCODING, 4, 0, "encoding 0 is not an encoding"},
     {"tensors", PARTS + TQ_PART_ENCODING, 4, TQ_F16, "has 44 bytes where 22 are needed"},
-    {"tensors", PARTS + TQ_PART_ENCODING, 4, TQ_TERNARY_2BIT, "has 44 bytes where 3 are needed"},
+    {"tensors", PARTS + TQ_PART_ENCODING, 4, TQ_TERNARY_2BIT, "has 44 bytes where 4 are needed"},
     {"tensors", PARTS + TQ_PART_ENCODING, 4, TQ_F4, "do not fill whole bytes"},
     {"tensors", PARTS + TQ_PART_ENCODING, 4, TQ_BLOCKS, "blocks without a type name"},
     {"tensors", PARTS + TQ_PART_GRANULARITY, 4, 1, "outside a part of scales"},

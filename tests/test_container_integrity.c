@@ -7,6 +7,7 @@
 #include "tq/ternary.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -161,6 +162,55 @@ START_TEST(lazy_verification_waits_for_the_touch) {
 }
 END_TEST
 
+/* A row is spread over its panel: all of that is verified for it, and nothing of other panels. */
+START_TEST(rows_are_verified_by_panels) {
+  enum { ROWS = 24, COLUMNS = 1 << 19, ROW_BYTES = COLUMNS / 4, GROUPS = COLUMNS / 256, CODES = ROWS * ROW_BYTES };
+  static const uint64_t shape[] = {ROWS, COLUMNS};
+  static const struct {
+    size_t damaged;     /* of the tensor's bytes */
+    bool first, second; /* whether a row of the first panel, and one of the second, is refused for it */
+  } places[] = {{1, true, false},
+                {(1 << 20) + 9, true, false},
+                {16 * ROW_BYTES - 1, true, false},
+                {16 * ROW_BYTES, false, true},
+                {CODES - 1, false, true},
+                {CODES, true, true}}; /* all scales lie in one chunk */
+  static int8_t trits[COLUMNS];
+  static uint8_t scales[ROWS * GROUPS * 4];
+  static const uint8_t no_digest[16];
+  uint64_t counts[4] = {0, (uint64_t)ROWS * COLUMNS};
+  uint8_t *codes = malloc(CODES);
+  float *values = malloc(COLUMNS * sizeof *values);
+  ck_assert(codes && values);
+  for (uint64_t row = 0; row < ROWS; row++) put_trits(TQ_TERNARY_2BIT, trits, ROWS, row, COLUMNS, codes);
+  const part_bytes parts[] = {
+      {{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_2BIT, .size = CODES}, codes},
+      {{.kind = TQ_PART_SCALES, .encoding = TQ_F32, .granularity = TQ_PER_GROUP, .group = 256, .size = sizeof scales},
+       scales}};
+  const char *path = temporary_path("panels.tq");
+  tq_writer *writer;
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  ck_ok(put_tensor(writer, "panels", 2, shape, parts, 2, counts, error));
+  ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
+  image file = load_image(path);
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    uint8_t *byte = section_bytes(file, "data") + places[i].damaged;
+    tq_file *opened;
+    *byte ^= 1;
+    for (uint64_t row = 3; row < ROWS; row += 14) {
+      bool refused = row < 16 ? places[i].first : places[i].second;
+      ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_LAZY, &opened, error));
+      ck_assert_int_eq(tq_tensor_decode(opened, 0, row, 1, values, NULL), refused ? TQ_ERROR_CORRUPT : TQ_OK);
+      tq_file_close(opened);
+    }
+    *byte ^= 1;
+  }
+  free(file.data);
+  free(values);
+  free(codes);
+}
+END_TEST
+
 static void *touch_everything(void *context) {
   const tq_file *file = context;
   size_t failures = 0;
@@ -254,7 +304,7 @@ START_TEST(content_of_long_rows) {
         memcpy(codes + row * row_bytes, trits, COLUMNS);
         continue;
       }
-      tq_trits_pack(encodings[k], trits, COLUMNS, codes + row * row_bytes);
+      put_trits(encodings[k], trits, ROWS, row, COLUMNS, codes);
       tq_trits_count(trits, COLUMNS, counts);
     }
     const part_bytes parts[] = {
@@ -303,6 +353,53 @@ START_TEST(verify_looks_at_everything_again) {
 }
 END_TEST
 
+/* ---- by several threads ---- */
+
+/* Chunks of a file that is large enough for a team, wrong in `count` places; the first of them is named, by as many
+ * threads as there are processors and by one alone. */
+static void ck_first_is_named(image file, const char *const *names, const uint64_t (*places)[2], size_t count) {
+  const uint8_t *records = section_bytes(file, "tensors") + TQ_DIRECTORY_HEADER_SIZE;
+  uint8_t *data = section_bytes(file, "data");
+  for (size_t i = count; i-- > 0;) {
+    uint64_t offset = tq_load_u64(records + places[i][0] * TQ_TENSOR_RECORD_SIZE);
+    data[offset + places[i][1]] ^= 1;
+    for (int round = 0; round < 5; round++) ck_fails(try_open(file, TQ_VERIFY_FULL, error), TQ_ERROR_CORRUPT, names[i]);
+  }
+  for (size_t i = 0; i < count; i++) {
+    uint64_t offset = tq_load_u64(records + places[i][0] * TQ_TENSOR_RECORD_SIZE);
+    data[offset + places[i][1]] ^= 1;
+  }
+  ck_ok(try_open(file, TQ_VERIFY_FULL, error));
+}
+
+START_TEST(the_first_chunk_that_differs_is_named) {
+  static const uint64_t places[][2] = {{1, 5}, {1, 3 << 20},  {1, (3 << 20) + 1},
+                                       {2, 0}, {4, 10 << 20}, {4, (12 << 20) + 9}};
+  static const char *const names[] = {"tensor b: chunk 0", "tensor b: chunk 3",  "tensor b: chunk 3",
+                                      "tensor c: chunk 0", "tensor e: chunk 10", "tensor e: chunk 12"};
+  static const uint64_t sizes[] = {3, 1000003, 1, 7, 3200000};
+  static const char *const tensors[] = {"a", "b", "c", "d", "e"};
+  static const uint8_t no_digest[16];
+  const char *path = temporary_path("large.tq");
+  tq_writer *writer;
+  ck_ok(tq_writer_create(path, 0, &writer, error));
+  for (size_t i = 0; i < 5; i++) ck_ok(put_floats(writer, tensors[i], sizes[i], i, error));
+  ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
+  image file = load_image(path);
+  ck_first_is_named(file, names, places, sizeof names / sizeof *names);
+#if defined(__linux__)
+  cpu_set_t all, one;
+  CPU_ZERO(&one);
+  ck_assert_int_eq(sched_getaffinity(0, sizeof all, &all), 0);
+  for (size_t i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+    if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  ck_first_is_named(file, names, places, sizeof names / sizeof *names);
+#endif
+  free(file.data);
+}
+END_TEST
+
 /* ---- faults while reading ---- */
 
 static tq_status read_all_of_it(const void *path, tq_error *error) {
@@ -341,8 +438,13 @@ int main(void) {
   suite_add_tcase(suite, damage);
   TCase *lazy = tcase_create("lazy");
   tcase_add_test(lazy, lazy_verification_waits_for_the_touch);
+  tcase_add_test(lazy, rows_are_verified_by_panels);
   tcase_add_test(lazy, threads_touch_together);
   suite_add_tcase(suite, lazy);
+  TCase *team = tcase_create("team");
+  tcase_set_timeout(team, 60);
+  tcase_add_test(team, the_first_chunk_that_differs_is_named);
+  suite_add_tcase(suite, team);
   TCase *faults = tcase_create("faults");
   tcase_add_test(faults, faults_while_reading);
   suite_add_tcase(suite, faults);

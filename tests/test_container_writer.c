@@ -129,12 +129,12 @@ static tq_status too_many_parts(tq_writer *writer, tq_error *error) {
 }
 static tq_status codes_without_scales(tq_writer *writer, tq_error *error) {
   static const uint64_t shape[] = {5}, counts[4] = {5};
-  part_bytes part = {{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = 1}, "\0"};
+  part_bytes part = {{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = 4}, "\0\0\0"};
   return put_tensor(writer, "t", 1, shape, &part, 1, counts, error);
 }
 static tq_status wrong_counts(tq_writer *writer, tq_error *error) {
   static const uint64_t shape[] = {5}, counts[4] = {4};
-  const part_bytes parts[] = {{{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = 1}, "\0"},
+  const part_bytes parts[] = {{{.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .size = 4}, "\0\0\0"},
                               {{.kind = TQ_PART_SCALES, .encoding = TQ_F16, .size = 2}, "\0\0"}};
   return put_tensor(writer, "t", 1, shape, parts, 2, counts, error);
 }

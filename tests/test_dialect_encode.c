@@ -60,13 +60,13 @@ static void decode_row(const tq_form *form, const uint8_t *bytes, uint64_t rows,
       expect(tq_scale_load(dialect->scale_encoding, dialect->direction, inside, i) == 1);
   }
   if (outer)
-    tq_trits_scale(trits, 0, columns, TQ_PER_TENSOR, 0, form->scale_encoding, form->scale_direction, outer, weights);
+    tq_trits_scale(trits, 1, 0, columns, TQ_PER_TENSOR, 0, form->scale_encoding, form->scale_direction, outer, weights);
   else if (dialect->scale_place == TQ_SCALE_IN_TAIL)
-    tq_trits_scale(trits, 0, columns, TQ_PER_TENSOR, 0, dialect->scale_encoding, dialect->direction,
+    tq_trits_scale(trits, 1, 0, columns, TQ_PER_TENSOR, 0, dialect->scale_encoding, dialect->direction,
                    bytes + units * unit_bytes, weights);
   else
-    tq_trits_scale(trits, 0, columns, dialect->granularity, dialect->group, dialect->scale_encoding, dialect->direction,
-                   inside, weights);
+    tq_trits_scale(trits, 1, 0, columns, dialect->granularity, dialect->group, dialect->scale_encoding,
+                   dialect->direction, inside, weights);
 }
 
 static void check_decoded(const ternary *tensor, const tq_file *file, const tq_encode_options *options,
@@ -223,7 +223,7 @@ START_TEST(teams_refuse_with_the_same_words) {
   for (uint64_t i = 0; i < 900 * 4; i++) ternary_set_scale(&tensor, i, 0.5f);
   static const uint64_t bad_rows[] = {307, 308, 700, 899};
   for (size_t i = 0; i < 4; i++) {
-    ternary_set_scale(&tensor, 4 * bad_rows[i] + 2, 2);
+    ternary_set_scale(&tensor, tq_scale_index(TQ_PER_GROUP, 64, 900, 256, bad_rows[i], 128), 2);
     memset(tensor.trits + bad_rows[i] * 256, 1, 256);
   }
   tq_file *file = ternary_file(&tensor, TQ_VERIFY_HEADER, NULL, 0);
@@ -498,8 +498,8 @@ START_TEST(damage_is_found) {
   ck_fails(encode_damaged(5, 0xff, false, "TQ2_0", error), TQ_ERROR_CORRUPT, "chunk");
   ck_fails(encode_damaged(256, 0xff, false, "TQ2_0", error), TQ_ERROR_CORRUPT, "chunk");
   ck_fails(encode_damaged(320 + 20, 0xff, false, "TQ2_0", error), TQ_ERROR_CORRUPT, "chunk");
-  ck_fails(encode_damaged(64 + 5, 0xff, true, "TQ2_0", error), TQ_ERROR_CORRUPT,
-           "tensor t: row 1, byte 5 is no ternary code");
+  ck_fails(encode_damaged(4 * 4 + 4 + 1, 0xff, true, "TQ2_0", error), TQ_ERROR_CORRUPT,
+           "tensor t: row 1, byte 5 is no ternary code"); /* of 4 rows, in their second pieces */
   ck_fails(encode_damaged(320 + 20, 0xff, true, "TQ2_0", error), TQ_ERROR_CORRUPT, "its patch");
   ternary_free(&tensor);
   /* a four-valued tensor whose counts deny its +2 */

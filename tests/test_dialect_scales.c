@@ -16,16 +16,17 @@ static const uint32_t encodings[] = {TQ_F32, TQ_F16, TQ_BF16};
 
 static size_t scale_bytes(uint32_t encoding) { return encoding == TQ_F32 ? 4 : 2; }
 
+static uint64_t index_of(const ternary *tensor, uint64_t row, uint64_t column) {
+  return tq_scale_index(tensor->granularity, tensor->group, tensor->rows, tensor->columns, row, column);
+}
+
 static float value_of(const ternary *tensor, uint64_t row, uint64_t column) {
-  uint64_t run = tensor->granularity == TQ_PER_GROUP ? tensor->group : tensor->columns;
-  uint64_t first = tensor->granularity == TQ_PER_TENSOR
-                       ? 0
-                       : row * tq_scale_count(tensor->granularity, tensor->group, 1, tensor->columns);
-  return tq_scale_load(tensor->encoding, tensor->direction, tensor->table, first + column / run);
+  return tq_scale_load(tensor->encoding, tensor->direction, tensor->table, index_of(tensor, row, column));
 }
 
 static tq_scale_table table_of(const ternary *tensor) {
-  return (tq_scale_table){tensor->granularity, tensor->group, tensor->encoding, tensor->direction, tensor->table};
+  return (tq_scale_table){tensor->rows,     tensor->granularity, tensor->group,
+                          tensor->encoding, tensor->direction,   tensor->table};
 }
 
 /* ---- one row in another dialect ---- */
@@ -86,7 +87,8 @@ static void check_row(const ternary *from, const tq_dialect *to, uint64_t row, u
   }
   expect(scales[size] == 0xee);
   ternary_weights(from, row, before);
-  tq_trits_scale(trits, 0, from->columns, to->granularity, to->group, to->scale_encoding, to->direction, scales, after);
+  tq_trits_scale(trits, 1, 0, from->columns, to->granularity, to->group, to->scale_encoding, to->direction, scales,
+                 after);
   expect(memcmp(before, after, from->columns * sizeof *before) == 0);
 }
 
@@ -227,7 +229,7 @@ START_TEST(scales_that_are_no_numbers) {
     trits[5] = 1;
     expect(tq_scales_for_row(&table, &row, 0, 32, trits, scale, &problem) && memcmp(scale, bytes, 4) == 0);
     expect(!tq_scales_for_row(&table, &floats, 0, 32, trits, scale, &problem));
-    tq_scale_table same = {TQ_PER_GROUP, 32, TQ_F32, TQ_DIRECT, bytes};
+    tq_scale_table same = {1, TQ_PER_GROUP, 32, TQ_F32, TQ_DIRECT, bytes};
     expect(!tq_scales_for_row(&same, &floats, 0, 32, trits, scale, &problem));
     expect(!tq_scales_for_row(&table, &half, 0, 32, trits, scale, &problem));
   }
@@ -283,7 +285,7 @@ START_TEST(one_scale_for_a_tensor) {
     met[fits]++;
     for (uint64_t row = 0; fits && row < tensor.rows; row++) {
       ternary_weights(&tensor, row, before);
-      tq_trits_scale(tensor.trits + row * tensor.columns, 0, tensor.columns, TQ_PER_TENSOR, 0, to, direction, scale,
+      tq_trits_scale(tensor.trits + row * tensor.columns, 1, 0, tensor.columns, TQ_PER_TENSOR, 0, to, direction, scale,
                      after);
       expect(memcmp(before, after, tensor.columns * sizeof *before) == 0);
     }
@@ -397,9 +399,7 @@ static bool share(size_t level, uint64_t row_a, uint64_t a, uint64_t row_b, uint
 
 /* By all pairs of weights whose scales count. */
 static bool level_holds(const ternary *tensor, size_t level) {
-  uint64_t count = tensor->rows * tensor->columns,
-           run = tensor->granularity == TQ_PER_GROUP ? tensor->group : tensor->columns;
-  uint64_t per_row = (tensor->columns + run - 1) / run;
+  uint64_t count = tensor->rows * tensor->columns;
   size_t size = scale_bytes(tensor->encoding);
   for (uint64_t a = 0; a < count; a++) {
     for (uint64_t b = a + 1; tensor->trits[a] && b < count; b++) {
@@ -407,8 +407,8 @@ static bool level_holds(const ternary *tensor, size_t level) {
       uint64_t row_a = a / tensor->columns, row_b = b / tensor->columns, at_a = a % tensor->columns,
                at_b = b % tensor->columns;
       if (!share(level, row_a, at_a, row_b, at_b)) continue;
-      if (memcmp(tensor->table + (row_a * per_row + at_a / run) * size,
-                 tensor->table + (row_b * per_row + at_b / run) * size, size) != 0)
+      if (memcmp(tensor->table + index_of(tensor, row_a, at_a) * size,
+                 tensor->table + index_of(tensor, row_b, at_b) * size, size) != 0)
         return false;
     }
   }
@@ -419,9 +419,13 @@ static tq_dialect dialect_of(const ternary *tensor) {
   return (tq_dialect){.granularity = tensor->granularity, .group = tensor->group, .scale_encoding = tensor->encoding};
 }
 
+/* A row's scales by themselves, as decoding a dialect's row gives them; valid until the next call. */
 static const uint8_t *row_scales(const ternary *tensor, uint64_t row) {
-  return tensor->table +
-         row * tq_scale_count(tensor->granularity, tensor->group, 1, tensor->columns) * scale_bytes(tensor->encoding);
+  static uint8_t scales[MOST_SCALES * 4];
+  size_t size = scale_bytes(tensor->encoding), run = tensor->group ? tensor->group : tensor->columns;
+  for (uint64_t c = 0; c < tensor->columns; c += run)
+    memcpy(scales + c / run * size, tensor->table + index_of(tensor, row, c) * size, size);
+  return scales;
 }
 
 /* The rows in two parts, each backwards, merged. */
@@ -450,7 +454,7 @@ static void check_coarse_table(const ternary *fine, uint32_t granularity, uint32
   if (granularity == TQ_PER_TENSOR) memcpy(coarse.table, found->scale, size);
   float before[MOST_COLUMNS], after[MOST_COLUMNS];
   for (uint64_t row = 0; row < fine->rows; row++) {
-    tq_coarse_row(&dialect, granularity, group, row, fine->columns, fine->trits + row * fine->columns,
+    tq_coarse_row(&dialect, granularity, group, fine->rows, row, fine->columns, fine->trits + row * fine->columns,
                   row_scales(fine, row), coarse.table);
     ternary_weights(fine, row, before);
     ternary_weights(&coarse, row, after);
@@ -476,10 +480,11 @@ static size_t check_coarsening(const ternary *tensor) {
 /* Repeats scales so that levels of all kinds hold. */
 static void smear(const ternary *tensor, uint64_t columns) {
   size_t size = scale_bytes(tensor->encoding);
-  uint64_t per_row = tq_scale_count(tensor->granularity, tensor->group, 1, tensor->columns);
-  for (uint64_t i = 1; tensor->granularity == TQ_PER_GROUP && i < tensor->rows * per_row; i++) {
-    bool begins = i % per_row * tensor->group % columns == 0;
-    if (!begins) memcpy(tensor->table + i * size, tensor->table + (i - 1) * size, size);
+  for (uint64_t row = 0; tensor->granularity == TQ_PER_GROUP && row < tensor->rows; row++) {
+    for (uint64_t c = tensor->group; c < tensor->columns; c += tensor->group) {
+      uint8_t *at = tensor->table + index_of(tensor, row, c) * size;
+      if (c % columns) memcpy(at, tensor->table + index_of(tensor, row, c - tensor->group) * size, size);
+    }
   }
 }
 

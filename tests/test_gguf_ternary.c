@@ -141,6 +141,26 @@ static void ck_spoilt_comes_back(const tq_dialect *dialect, const int8_t *trits,
   free(bytes);
 }
 
+/* Matrices that are less than a panel of 16 rows, that, and more. */
+START_TEST(every_height_comes_back) {
+  static const uint64_t heights[] = {1, 4, 15, 16, 17, 32, 40};
+  const tq_dialect *dialect = tq_dialect_at((size_t)_i);
+  char reason[160];
+  if (!gguf_is_packed(dialect)) return;
+  tq_open_options options = gguf_options_for(dialect);
+  for (size_t i = 0; i < sizeof heights / sizeof *heights; i++) {
+    uint64_t rows = heights[i];
+    size_t size;
+    if (tq_dialect_shape_problem(dialect, rows, 256, reason, sizeof reason)) continue;
+    int8_t *trits = gguf_trits(rows * 256, 20 + i, dialect->four_valued && i % 2);
+    uint8_t *bytes = gguf_pack(dialect, rows, 256, trits, several, 4, &size);
+    ck_gguf_comes_back(write_bytes("height.gguf", dialect->gguf_type, rows, 256, bytes, size), &options);
+    free(bytes);
+    free(trits);
+  }
+}
+END_TEST
+
 START_TEST(odd_scales_come_back) {
   static const float infinite[] = {INFINITY, -INFINITY, 1.0f}, negative[] = {-0.5f, -0.0f, 0.0f},
                      undefined[] = {NAN, 1.0f}, tiny[] = {5.9604645e-8f, 65504.0f};
@@ -243,6 +263,7 @@ int main(void) {
   TCase *odd = tcase_create("files that no tidy writer makes");
   tcase_set_timeout(odd, 120);
   tcase_add_loop_test(odd, every_dialect_comes_back, 0, DIALECTS);
+  tcase_add_loop_test(odd, every_height_comes_back, 0, DIALECTS);
   tcase_add_loop_test(odd, odd_scales_come_back, 0, DIALECTS);
   tcase_add_loop_test(odd, fours_come_back, 0, DIALECTS);
   tcase_add_loop_test(odd, base3_bytes_come_back, 0, 3);

@@ -71,6 +71,9 @@ START_TEST(test_weights_are_those_of_the_floats) {
 }
 END_TEST
 
+static const tq_open_options as_direct = {.weight_scales = TQ_SCALES_DIRECT},
+                             as_inverted = {.weight_scales = TQ_SCALES_INVERTED};
+
 static const char *const scale_types[] = {"BF16", "F32", "F16"};
 
 START_TEST(test_folder_comes_back) {
@@ -113,6 +116,42 @@ START_TEST(test_lone_file) {
   ck_same_files(temporary_path("m/model.safetensors"), temporary_path("back.safetensors"));
   tq_file_close(a);
   tq_file_close(b);
+}
+END_TEST
+
+/* Less than a panel of 16 rows, that, and more: packed matrices of four times so many rows, and floats. */
+START_TEST(test_every_height_comes_back) {
+  static const uint64_t heights[] = {1, 2, 4, 5, 10, 15, 16, 17, 40};
+  enum { HEIGHTS = COUNT(heights), COLUMNS = 53, MOST = 40 * COLUMNS };
+  static uint8_t codes[HEIGHTS][MOST];
+  static float values[HEIGHTS][MOST];
+  hf_blob blobs[3 * HEIGHTS] = {0};
+  uint64_t state = 2;
+  for (size_t i = 0; i < HEIGHTS; i++) {
+    size_t size = (size_t)heights[i] * COLUMNS;
+    for (size_t k = 0; k < size; k++) {
+      for (int place = 0; place < 8; place += 2) codes[i][k] |= (uint8_t)(random_u64(&state) % 3 << place);
+      values[i][k] = (float)((int)(random_u64(&state) % 3) - 1) * (float)(1 + k / COLUMNS); /* a scale for each row */
+    }
+    blobs[3 * i] = (hf_blob){.type = "U8", .dimensions = 2, .shape = {heights[i], COLUMNS}, .data = codes[i]};
+    blobs[3 * i + 1] = (hf_blob){.type = "F32", .dimensions = 1, .shape = {1}, .data = (uint8_t *)"\0\0\x40\x3f"};
+    blobs[3 * i + 2] = (hf_blob){.type = "F32", .dimensions = 2, .shape = {heights[i], COLUMNS}};
+    blobs[3 * i].size = size;
+    blobs[3 * i + 1].size = 4;
+    blobs[3 * i + 2].data = (uint8_t *)values[i];
+    blobs[3 * i + 2].size = size * sizeof values[i][0];
+    snprintf(blobs[3 * i].name, sizeof blobs[0].name, "model.layers.%zu.self_attn.q_proj.weight", i);
+    snprintf(blobs[3 * i + 1].name, sizeof blobs[0].name, "model.layers.%zu.self_attn.q_proj.weight_scale", i);
+    snprintf(blobs[3 * i + 2].name, sizeof blobs[0].name, "model.layers.%zu.self_attn.o_proj.weight", i);
+  }
+  hf_folder("m");
+  hf_put_blobs("m", "model.safetensors", blobs, (size_t)COUNT(blobs));
+  tq_checkpoint *checkpoint;
+  ck_ok(try_with("m/model.safetensors", &as_direct, &checkpoint, error));
+  tq_file *file = hf_import_opened(checkpoint, "m.tq");
+  ck_ok(tq_source_restore(file, temporary_path("back.safetensors"), NULL, error));
+  ck_same_files(temporary_path("m/model.safetensors"), temporary_path("back.safetensors"));
+  tq_file_close(file);
 }
 END_TEST
 
@@ -159,9 +198,6 @@ START_TEST(test_pytorch_file) {
 END_TEST
 
 /* ---- which way a scale is meant ---- */
-
-static const tq_open_options as_direct = {.weight_scales = TQ_SCALES_DIRECT},
-                             as_inverted = {.weight_scales = TQ_SCALES_INVERTED};
 
 START_TEST(test_declared_and_confirmed) {
   hf_put_ternary("i", &hf_inverted);
@@ -592,6 +628,7 @@ int main(void) {
   tcase_add_loop_test(reading, test_folder_comes_back, 0, 12);
   tcase_add_test(reading, test_sharded_is_the_same_model);
   tcase_add_test(reading, test_lone_file);
+  tcase_add_test(reading, test_every_height_comes_back);
   tcase_add_test(reading, test_pytorch_file);
   suite_add_tcase(suite, reading);
   TCase *direction = tcase_create("direction");

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* One q matrix, so that GGUF holds its rows in another order than the .tq file and a folder do. */
-enum { ROWS = 8, COLUMNS = 512, WEIGHTS = ROWS * COLUMNS, HEADS = 2 };
+enum { ROWS = 24, COLUMNS = 512, WEIGHTS = ROWS * COLUMNS, HEADS = 2 };
 static const char role[] = "layers.0.q";
 
 /* ---- what the dialects can say, by their descriptions ---- */
@@ -227,7 +227,11 @@ static tq_file *make(const kind *of, logical *wanted) {
                     .trits = trits,
                     .table = scales};
   fill_trits(of, trits);
-  for (unsigned k = 0; k < scale_count(of); k++) ternary_set_scale(&tensor, k, stored_scale(of, k));
+  for (unsigned k = 0; k < scale_count(of); k++) {
+    unsigned first = k * shares[of->share].share; /* of the weights that have it */
+    uint64_t index = tq_scale_index(tensor.granularity, tensor.group, ROWS, COLUMNS, first / COLUMNS, first % COLUMNS);
+    ternary_set_scale(&tensor, index, stored_scale(of, k));
+  }
   for (unsigned i = 0; i < WEIGHTS; i++)
     wanted->values[i] = trits[i] ? (float)trits[i] * scale_of(of, i / shares[of->share].share) : 0;
   tq_content_hash *hash;

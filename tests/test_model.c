@@ -53,17 +53,18 @@ static void close_model(opened *of) {
 static tq_session *open_session(const opened *of, uint32_t context, uint32_t sequences, uint32_t batch,
                                 uint32_t threads) {
   tq_session *session;
-  tq_session_options options = {.context = context, .sequences = sequences, .batch = batch, .threads = threads};
+  tq_session_options options = {
+      .context = context, .sequences = sequences, .batch = batch, .threads = threads, .cache = of->random->spec.cache};
   ck_ok(tq_session_create(of->model, &options, &session, error));
   return session;
 }
 
 /* Logits of every token of one sequence, fed `step` tokens at a time. */
 static void run(tq_session *session, size_t vocabulary, const uint32_t *tokens, size_t count, size_t step, float *all) {
-  uint32_t positions[64];
-  bool wanted[64];
+  uint32_t positions[160];
+  bool wanted[160];
   const float *logits;
-  for (size_t i = 0; i < 64; i++) wanted[i] = true;
+  for (size_t i = 0; i < 160; i++) wanted[i] = true;
   for (size_t begin = 0; begin < count; begin += step) {
     size_t size = count - begin < step ? count - begin : step;
     for (size_t i = 0; i < size; i++) positions[i] = (uint32_t)(begin + i);
@@ -81,6 +82,7 @@ static void naive_frequencies(const random_spec *spec, const float *factors, dou
     frequencies[i] = pow(5000.0, -2.0 * i / dimensions) / (factors ? (double)factors[i] : 1.0);
 }
 
+/* Where a key or a value lies between two numbers of the cache, the naive model in double may round it differently. */
 static void check_against_naive(const random_spec *spec, const float *factors, double magnitude) {
   opened of = open_model(spec, TQ_VERIFY_FULL);
   uint32_t tokens[LENGTH];
@@ -99,7 +101,7 @@ static void check_against_naive(const random_spec *spec, const float *factors, d
   }
   ck_assert_msg(largest > 0.5 && largest < 1000, "%s %s: logits up to %g say nothing", spec->architecture,
                 spec->encoding.name, largest);
-  ck_assert_msg(worst < 2e-5 * largest, "%s %s: off by %g of %g", spec->architecture, spec->encoding.name, worst,
+  ck_assert_msg(worst < 1e-4 * largest, "%s %s: off by %g of %g", spec->architecture, spec->encoding.name, worst,
                 largest);
   tq_session_destroy(session);
   close_model(&of);
@@ -236,6 +238,46 @@ START_TEST(rope_scaling_is_right) {
 }
 END_TEST
 
+/* Ours is far nearer to the naive model that keeps keys and values as ours does than to the other. */
+START_TEST(the_cache_keeps_what_it_is_told_to) {
+  random_spec spec = small();
+  uint32_t tokens[LENGTH];
+  double frequencies[64], naive[2][LENGTH * 47];
+  float logits[LENGTH * 47];
+  opened of = open_model(&spec, TQ_VERIFY_FULL);
+  make_tokens(spec.vocabulary, tokens, LENGTH, 3);
+  naive_frequencies(&spec, NULL, frequencies);
+  for (int type = TQ_CACHE_F16; type <= TQ_CACHE_Q8; type++) {
+    of.random->spec.cache = (tq_cache_type)type;
+    random_model_logits(of.random, tokens, LENGTH, frequencies, 1, naive[type]);
+  }
+  for (int type = TQ_CACHE_F16; type <= TQ_CACHE_Q8; type++) {
+    double own = 0, other = 0;
+    of.random->spec.cache = (tq_cache_type)type;
+    tq_session *session = open_session(&of, LENGTH, 1, LENGTH, 2);
+    ck_assert_int_eq(tq_session_cache(session), type);
+    run(session, spec.vocabulary, tokens, LENGTH, 4, logits);
+    for (size_t i = 0; i < LENGTH * 47; i++) {
+      own += fabs((double)logits[i] - naive[type][i]);
+      other += fabs((double)logits[i] - naive[1 - type][i]);
+    }
+    ck_assert_msg(own < other / 10, "type %d: %g from its own, %g from the other", type, own, other);
+    tq_session_destroy(session);
+  }
+  close_model(&of);
+}
+END_TEST
+
+START_TEST(types_of_cache_have_names) {
+  tq_cache_type type = TQ_CACHE_Q8;
+  ck_assert(tq_cache_type_by_name("f16", &type) && type == TQ_CACHE_F16);
+  ck_assert(tq_cache_type_by_name("q8", &type) && type == TQ_CACHE_Q8);
+  ck_assert_str_eq(tq_cache_type_name(TQ_CACHE_F16), "f16");
+  ck_assert_str_eq(tq_cache_type_name(TQ_CACHE_Q8), "q8");
+  ck_assert(!tq_cache_type_by_name("f32", &type) && !tq_cache_type_by_name("", &type) && type == TQ_CACHE_Q8);
+}
+END_TEST
+
 /* ---- what results must not depend on ---- */
 
 static float *logits_of(const opened *of, uint32_t threads, size_t step) {
@@ -256,7 +298,8 @@ static void ck_same_floats(const float *a, const float *b, size_t count) {
 START_TEST(threads_and_batches_do_not_matter) {
   random_spec spec = small();
   spec.encoding = encodings[10];
-  spec.architecture = _i ? "bitnet" : "llama";
+  spec.architecture = _i % 2 ? "bitnet" : "llama";
+  spec.cache = _i < 2 ? TQ_CACHE_F16 : TQ_CACHE_Q8;
   opened of = open_model(&spec, TQ_VERIFY_FULL);
   float *reference = logits_of(&of, 1, 64);
   for (uint32_t threads = 1; threads <= 5; threads += 2) {
@@ -267,6 +310,43 @@ START_TEST(threads_and_batches_do_not_matter) {
     }
   }
   free(reference);
+  close_model(&of);
+}
+END_TEST
+
+/* More positions than a kernel takes at a time, more queries than a call of it, in sequences of different lengths. */
+START_TEST(long_texts_are_cut_in_any_way) {
+  enum { TEXT = 140 };
+  random_spec spec = small();
+  spec.context = TEXT;
+  spec.heads = _i % 2 ? 2 : 6;
+  spec.cache = _i < 2 ? TQ_CACHE_F16 : TQ_CACHE_Q8;
+  opened of = open_model(&spec, TQ_VERIFY_FULL);
+  uint32_t tokens[TEXT];
+  float *whole = malloc(2 * TEXT * spec.vocabulary * sizeof *whole), *parts = whole + TEXT * spec.vocabulary;
+  make_tokens(spec.vocabulary, tokens, TEXT, 5);
+  tq_session *session = open_session(&of, 0, 1, TEXT, 1);
+  run(session, spec.vocabulary, tokens, TEXT, TEXT, whole);
+  for (uint32_t threads = 1; threads <= 4; threads++) {
+    tq_session_truncate(session, 0, 0);
+    run(session, spec.vocabulary, tokens, TEXT, 31 * threads, parts);
+    ck_same_floats(whole, parts, TEXT * spec.vocabulary);
+    tq_session_destroy(session);
+    session = open_session(&of, 0, 1, TEXT, threads + 1);
+  }
+  /* A long and a short sequence in one call. */
+  tq_session *both = open_session(&of, 0, 2, TEXT, 3);
+  uint32_t last[] = {tokens[TEXT - 1], tokens[0]}, positions[] = {TEXT - 1, 0}, sequences[] = {0, 1};
+  bool wanted[] = {true, true};
+  const float *logits;
+  run(both, spec.vocabulary, tokens, TEXT - 1, 64, parts);
+  tq_batch batch = {.count = 2, .tokens = last, .positions = positions, .sequences = sequences, .wants_logits = wanted};
+  ck_ok(tq_forward(both, &batch, &logits, error));
+  ck_same_floats(whole + (TEXT - 1) * spec.vocabulary, logits, spec.vocabulary);
+  ck_same_floats(whole, logits + spec.vocabulary, spec.vocabulary);
+  tq_session_destroy(both);
+  tq_session_destroy(session);
+  free(whole);
   close_model(&of);
 }
 END_TEST
@@ -674,7 +754,7 @@ START_TEST(sessions_too_large_are_refused) {
   huge.sequences = 65537;
   ck_fails(tq_session_create(of.model, &huge, &session, error), TQ_ERROR_USAGE, "65537 sequences");
   setenv("TQ_CPU", "abacus", 1);
-  ck_fails(tq_session_create(of.model, NULL, &session, error), TQ_ERROR_USAGE, "no kernels are called \"abacus\"");
+  ck_fails(tq_session_create(of.model, NULL, &session, error), TQ_ERROR_USAGE, "are called \"abacus\"");
   setenv("TQ_CPU", "scalar", 1);
   ck_ok(tq_session_create(of.model, NULL, &session, error));
   tq_session_destroy(session);
@@ -691,7 +771,10 @@ int main(void) {
   tcase_add_test(right, output_scales_multiply_ternary_weights);
   tcase_add_test(right, options_of_the_llama_family_are_right);
   tcase_add_loop_test(right, rope_scaling_is_right, 0, 4);
-  tcase_add_loop_test(independent, threads_and_batches_do_not_matter, 0, 2);
+  tcase_add_test(right, the_cache_keeps_what_it_is_told_to);
+  tcase_add_test(right, types_of_cache_have_names);
+  tcase_add_loop_test(independent, threads_and_batches_do_not_matter, 0, 4);
+  tcase_add_loop_test(independent, long_texts_are_cut_in_any_way, 0, 4);
   tcase_add_test(independent, any_tokens_can_want_logits);
   tcase_add_test(independent, layers_can_be_run_in_parts);
   tcase_add_test(independent, sequences_do_not_see_each_other);

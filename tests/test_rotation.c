@@ -255,7 +255,8 @@ static double error_of(const random_spec *spec) {
   return worst / largest;
 }
 
-#define ck_same_model(spec) ck_assert_double_lt(error_of(spec), 2e-5)
+/* Keys and values are rounded by the cache, now and then to another number than the naive model's. */
+#define ck_same_model(spec) ck_assert_double_lt(error_of(spec), 1e-4)
 
 START_TEST(a_folded_model_is_the_model) {
   random_spec spec = small();

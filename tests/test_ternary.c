@@ -27,7 +27,7 @@ static void random_trits(uint32_t encoding, uint64_t *state, int8_t *trits, size
 static void locate(uint32_t encoding, uint64_t columns, uint64_t c, uint64_t *byte, uint64_t *k) {
   uint64_t places = encoding == TQ_TERNARY_BASE3 ? 5 : 4, whole = places * 32;
   uint64_t block = c / whole, rest = columns - block * whole;
-  uint64_t span = rest >= whole ? 32 : (rest + places - 1) / places;
+  uint64_t span = rest >= whole ? 32 : (rest + 4 * places - 1) / (4 * places) * 4;
   *byte = block * 32 + c % whole % span;
   *k = c % whole / span;
 }
@@ -48,8 +48,8 @@ START_TEST(every_width_round_trips) {
   for (uint64_t columns = 1; columns <= WIDEST; columns++) {
     uint64_t bytes = tq_trit_row_bytes(encoding, columns), byte, k, bad;
     uint64_t places = encoding == TQ_TERNARY_BASE3 ? 5 : 4;
-    expect(bytes * places >= columns);
-    expect((bytes - 1) * places < columns); /* the tail costs less than one byte */
+    expect(bytes % 4 == 0 && bytes * places >= columns);
+    expect((bytes - 4) * places < columns); /* the tail costs less than one piece */
     random_trits(encoding, &state, trits, columns);
     memset(row, 0xee, sizeof row);
     memset(back, 0x55, sizeof back);
@@ -68,9 +68,35 @@ START_TEST(every_width_round_trips) {
 }
 END_TEST
 
+START_TEST(row_bytes_of_some_rows) {
+  static const struct {
+    uint64_t columns, base3, two_bits;
+  } sizes[] = {{1, 4, 4},     {16, 4, 4},    {17, 4, 8},      {20, 4, 8},       {21, 8, 8},        {37, 8, 12},
+               {128, 28, 32}, {129, 28, 36}, {141, 32, 36},   {160, 32, 40},    {161, 36, 44},     {256, 52, 64},
+               {320, 64, 80}, {341, 72, 88}, {640, 128, 160}, {2560, 512, 640}, {6912, 1384, 1728}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_BASE3, sizes[i].columns), sizes[i].base3);
+    ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_2BIT, sizes[i].columns), sizes[i].two_bits);
+    ck_assert_uint_eq(tq_trit_row_bytes(TQ_QUATERNARY_2BIT, sizes[i].columns), sizes[i].two_bits);
+  }
+}
+END_TEST
+
+/* The example of docs/format.md. */
+START_TEST(a_row_by_hand) {
+  static const int8_t trits[7] = {-1, 0, 1, 1, 0, -1, 1};
+  static const uint8_t base3[4] = {0x2b, 0x64, 0xf2, 0xd5}, two_bits[4] = {0x54, 0x51, 0x5a, 0x56};
+  uint8_t row[4];
+  tq_trits_pack(TQ_TERNARY_BASE3, trits, 7, row);
+  ck_assert_mem_eq(row, base3, 4);
+  tq_trits_pack(TQ_TERNARY_2BIT, trits, 7, row);
+  ck_assert_mem_eq(row, two_bits, 4);
+}
+END_TEST
+
 START_TEST(row_bytes_of_huge_rows_do_not_overflow) {
   ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_2BIT, UINT64_MAX), UINT64_MAX / 4 + 1);
-  ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_BASE3, UINT64_MAX), UINT64_MAX / 5);
+  ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_BASE3, UINT64_MAX), UINT64_MAX / 5 + 1);
   ck_assert_uint_eq(tq_trit_row_bytes(TQ_TERNARY_BASE3, 0), 0);
 }
 END_TEST
@@ -79,14 +105,14 @@ END_TEST
 START_TEST(base3_numbers) {
   for (int n = 0; n < 243; n++) {
     static const int weights[5] = {81, 27, 9, 3, 1};
-    int8_t trits[5], back[5];
-    uint8_t byte;
-    for (int k = 0; k < 5; k++) trits[k] = (int8_t)(n / weights[k] % 3 - 1);
-    tq_trits_pack(TQ_TERNARY_BASE3, trits, 5, &byte);
-    expect(byte == (unsigned)ceil(256.0 * n / 243.0));
-    tq_trits_unpack(TQ_TERNARY_BASE3, &byte, 5, back);
-    expect(memcmp(back, trits, 5) == 0);
-    for (int k = 0, power = 1; k < 5; k++, power *= 3) expect((byte * power % 256 * 3) >> 8 == trits[k] + 1);
+    int8_t trits[20], back[20]; /* a span of 4: the number's digits in each of the 4 bytes */
+    uint8_t bytes[4];
+    for (int i = 0; i < 20; i++) trits[i] = (int8_t)(n / weights[i / 4] % 3 - 1);
+    tq_trits_pack(TQ_TERNARY_BASE3, trits, 20, bytes);
+    for (int m = 0; m < 4; m++) expect(bytes[m] == (unsigned)ceil(256.0 * n / 243.0));
+    tq_trits_unpack(TQ_TERNARY_BASE3, bytes, 20, back);
+    expect(memcmp(back, trits, 20) == 0);
+    for (int k = 0, power = 1; k < 5; k++, power *= 3) expect((bytes[0] * power % 256 * 3) >> 8 == trits[4 * k] + 1);
   }
 }
 END_TEST
@@ -151,6 +177,58 @@ START_TEST(padding_is_zero_trits) {
 }
 END_TEST
 
+/* ---- panels ---- */
+
+enum { MOST_ROWS = 40 };
+
+/* Byte `byte` of a row, from the definition. */
+static uint64_t byte_offset(uint64_t rows, uint64_t row, uint64_t row_bytes, uint64_t byte) {
+  uint64_t first = row / 16 * 16, height = rows - first < 16 ? rows - first : 16;
+  return first * row_bytes + byte / 4 * 4 * height + (row - first) * 4 + byte % 4;
+}
+
+START_TEST(rows_lie_in_panels) {
+  uint32_t encoding = codes[_i];
+  static const uint64_t widths[] = {1, 20, 21, 33, 128, 160, 161, 511, WIDEST};
+  static uint8_t matrix[MOST_ROWS][WIDEST], stored[MOST_ROWS * WIDEST + 1], back[WIDEST + 1];
+  uint64_t state = 21;
+  for (size_t row = 0; row < MOST_ROWS; row++)
+    for (size_t i = 0; i < WIDEST; i++) matrix[row][i] = (uint8_t)random_u64(&state);
+  for (uint64_t rows = 1; rows <= MOST_ROWS; rows++) {
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+      uint64_t bytes = tq_trit_row_bytes(encoding, widths[w]);
+      memset(stored, 0xee, sizeof stored);
+      for (uint64_t row = rows; row-- > 0;) tq_panel_store_row(stored, rows, row, bytes, matrix[row]);
+      expect(stored[rows * bytes] == 0xee);
+      for (uint64_t row = 0; row < rows; row++) {
+        expect(tq_panel_height(rows, row) == (row / 16 == rows / 16 ? rows % 16 : 16));
+        for (uint64_t b = 0; b < bytes; b++) expect(stored[byte_offset(rows, row, bytes, b)] == matrix[row][b]);
+        memset(back, 0x55, sizeof back);
+        tq_panel_load_row(stored, rows, row, bytes, back);
+        expect(memcmp(back, matrix[row], bytes) == 0 && back[bytes] == 0x55);
+      }
+    }
+  }
+}
+END_TEST
+
+START_TEST(panels_by_hand) {
+  static const uint8_t matrix[3][8] = {{0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07},
+                                       {0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17},
+                                       {0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27}};
+  static const uint8_t three[24] = {0x00, 0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x22, 0x23,
+                                    0x04, 0x05, 0x06, 0x07, 0x14, 0x15, 0x16, 0x17, 0x24, 0x25, 0x26, 0x27};
+  uint8_t stored[17 * 8];
+  for (uint64_t row = 0; row < 3; row++) tq_panel_store_row(stored, 3, row, 8, matrix[row]);
+  ck_assert_mem_eq(stored, three, sizeof three);
+  for (uint64_t row = 0; row < 17; row++) tq_panel_store_row(stored, 17, row, 8, matrix[row % 2 + row / 16 * 2]);
+  ck_assert_mem_eq(stored + 14 * 4, matrix[0], 4); /* the first pieces of the panel's last two rows */
+  ck_assert_mem_eq(stored + 15 * 4, matrix[1], 4);
+  ck_assert_mem_eq(stored + 16 * 4, matrix[0] + 4, 4); /* the second of its first */
+  ck_assert_mem_eq(stored + 16 * 8, matrix[2], 8);     /* row 16, alone in a panel */
+}
+END_TEST
+
 START_TEST(counts) {
   uint64_t state = 5;
   int8_t trits[WIDEST];
@@ -184,16 +262,62 @@ static float rounded(uint32_t encoding, float value) {
   return encoding == TQ_BF16 ? tq_bf16_to_f32(tq_f32_to_bf16(value)) : value;
 }
 
-/* One tensor of 3 rows, every weight computed by itself. */
+/* Where the scale of a weight lies, from the definition. */
+static uint64_t scale_place(uint32_t granularity, uint32_t group, uint64_t rows, uint64_t columns, uint64_t row,
+                            uint64_t column) {
+  if (granularity == TQ_PER_TENSOR) return 0;
+  if (granularity == TQ_PER_ROW) return row;
+  uint64_t first = row / 16 * 16, height = rows - first < 16 ? rows - first : 16;
+  return first * ((columns + group - 1) / group) + column / group * height + row - first;
+}
+
+/* Every place of a table belongs to the weights of one group, and the places are those of the definition. */
+static void check_places(uint32_t granularity, uint32_t group, uint64_t rows, uint64_t columns) {
+  static uint64_t owner[MOST_ROWS * 32];
+  uint64_t run = granularity == TQ_PER_GROUP ? group : columns, met = 0;
+  uint64_t count = tq_scale_count(granularity, group, rows, columns);
+  expect(count <= sizeof owner / sizeof *owner);
+  memset(owner, 0xff, sizeof owner);
+  for (uint64_t row = 0; row < rows; row++) {
+    for (uint64_t c = 0; c < columns; c++) {
+      uint64_t index = tq_scale_index(granularity, group, rows, columns, row, c);
+      uint64_t mine = granularity == TQ_PER_TENSOR ? 0 : row * 32 + c / run;
+      expect(index == scale_place(granularity, group, rows, columns, row, c));
+      expect(index < count && (owner[index] == UINT64_MAX || owner[index] == mine));
+      met += owner[index] == UINT64_MAX;
+      owner[index] = mine;
+    }
+  }
+  expect(met == count);
+}
+
+START_TEST(every_scale_has_a_place) {
+  static const uint64_t widths[] = {1, 32, 33, 300, WIDEST};
+  for (uint64_t rows = 1; rows <= MOST_ROWS; rows++) {
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+      check_places(TQ_PER_TENSOR, 0, rows, widths[w]);
+      check_places(TQ_PER_ROW, 0, rows, widths[w]);
+      for (uint32_t group = 32; group <= 256; group += 32) check_places(TQ_PER_GROUP, group, rows, widths[w]);
+    }
+  }
+  /* Three rows of two groups by hand: the first group's of each row, then the second's. */
+  static const uint64_t expected[3][2] = {{0, 3}, {1, 4}, {2, 5}};
+  for (uint64_t row = 0; row < 3; row++)
+    for (uint64_t g = 0; g < 2; g++)
+      ck_assert_uint_eq(tq_scale_index(TQ_PER_GROUP, 32, 3, 40, row, 32 * g), expected[row][g]);
+}
+END_TEST
+
+/* One tensor, every weight computed by itself. */
 static void check_scaling(uint64_t columns, uint32_t granularity, uint32_t group, uint32_t encoding,
                           uint32_t direction) {
-  enum { ROWS = 3 };
+  enum { ROWS = 18 };
   uint64_t per_row = granularity == TQ_PER_GROUP ? (columns + group - 1) / group : 1;
   uint64_t count = granularity == TQ_PER_TENSOR ? 1 : ROWS * per_row, state = columns;
   expect(tq_scale_count(granularity, group, ROWS, columns) == count);
-  uint8_t table[4 * 3 * 32];
-  float scales[3 * 32];
-  expect(count <= 3 * 32);
+  uint8_t table[4 * ROWS * 32];
+  float scales[ROWS * 32];
+  expect(count <= ROWS * 32);
   for (uint64_t i = 0; i < count; i++) {
     scales[i] = rounded(encoding, random_float(&state) * 3);
     store_scale(encoding, table, i, scales[i]);
@@ -202,9 +326,9 @@ static void check_scaling(uint64_t columns, uint32_t granularity, uint32_t group
   float values[WIDEST];
   for (uint64_t row = 0; row < ROWS; row++) {
     random_trits(TQ_QUATERNARY_2BIT, &state, trits, columns);
-    tq_trits_scale(trits, row, columns, granularity, group, encoding, direction, table, values);
+    tq_trits_scale(trits, ROWS, row, columns, granularity, group, encoding, direction, table, values);
     for (uint64_t c = 0; c < columns; c++) {
-      uint64_t index = granularity == TQ_PER_TENSOR ? 0 : row * per_row + (granularity == TQ_PER_GROUP ? c / group : 0);
+      uint64_t index = scale_place(granularity, group, ROWS, columns, row, c);
       float factor = direction == TQ_INVERTED ? 1.0f / scales[index] : scales[index];
       float expected = trits[c] == -1 ? -factor : trits[c] == 1 ? factor : trits[c] == 2 ? factor + factor : 0.0f;
       expect(memcmp(&values[c], &expected, sizeof expected) == 0); /* bit for bit: a zero is +0 */
@@ -235,7 +359,7 @@ START_TEST(zero_trits_are_plus_zero) {
     uint8_t table[4];
     float values[3], zeros[3] = {0};
     tq_store_f32(table, hostile[i]);
-    tq_trits_scale(trits, 0, 3, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, table, values);
+    tq_trits_scale(trits, 1, 0, 3, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, table, values);
     ck_assert_mem_eq(values, zeros, sizeof zeros);
   }
 }
@@ -249,10 +373,10 @@ START_TEST(zero_products_are_plus_zero) {
     uint8_t table[4];
     float values[4], expected[4] = {0};
     tq_store_f32(table, zeros[i]);
-    tq_trits_scale(trits, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, table, values);
+    tq_trits_scale(trits, 1, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_DIRECT, table, values);
     ck_assert_mem_eq(values, expected, sizeof expected);
     tq_store_f32(table, infinities[i]);
-    tq_trits_scale(trits, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_INVERTED, table, values);
+    tq_trits_scale(trits, 1, 0, 4, TQ_PER_TENSOR, 0, TQ_F32, TQ_INVERTED, table, values);
     ck_assert_mem_eq(values, expected, sizeof expected);
   }
 }
@@ -555,14 +679,22 @@ int main(void) {
   tcase_set_timeout(packing, 60);
   tcase_add_loop_test(packing, every_width_round_trips, 0, CODES);
   tcase_add_loop_test(packing, padding_is_zero_trits, 0, CODES);
+  tcase_add_test(packing, row_bytes_of_some_rows);
   tcase_add_test(packing, row_bytes_of_huge_rows_do_not_overflow);
+  tcase_add_test(packing, a_row_by_hand);
   tcase_add_test(packing, base3_numbers);
   tcase_add_test(packing, base3_bytes);
   tcase_add_test(packing, code_3_is_ternary_nowhere);
   tcase_add_test(packing, counts);
   suite_add_tcase(suite, packing);
+  TCase *panels = tcase_create("panels");
+  tcase_set_timeout(panels, 60);
+  tcase_add_loop_test(panels, rows_lie_in_panels, 0, CODES);
+  tcase_add_test(panels, panels_by_hand);
+  suite_add_tcase(suite, panels);
   TCase *scales = tcase_create("scales");
   tcase_set_timeout(scales, 60);
+  tcase_add_test(scales, every_scale_has_a_place);
   tcase_add_test(scales, scales_of_every_granularity);
   tcase_add_test(scales, zero_trits_are_plus_zero);
   tcase_add_test(scales, zero_products_are_plus_zero);

@@ -37,6 +37,9 @@ typedef struct inspect_tensor {
   const tq_tensor *stored; /* the tensor of the .tq file, or NULL */
 } inspect_tensor;
 
+/* What --verify was asked for and found nothing wrong with. */
+typedef enum inspect_verified { INSPECT_UNVERIFIED, INSPECT_HASHES, INSPECT_CONTENT } inspect_verified;
+
 typedef struct inspect_model {
   const char *path; /* as the user gave it */
   tq_file *file;    /* one of the two is open */
@@ -58,24 +61,25 @@ typedef struct inspect_model {
   uint8_t hash[TQ_HASH_SIZE];
   size_t hash_size;
   tq_digest weights, function, tokenizer_digest; /* all zero: none */
-  bool verified;                                 /* --verify was asked for and found nothing wrong */
-  const char *readings;                          /* lines that tell which of several readings was taken, and why */
+  inspect_verified verified;
+  const char *readings; /* lines that tell which of several readings was taken, and why */
   size_t readings_size;
 } inspect_model;
 
-/* Which of the costly parts of a foreign checkpoint are needed. */
+/* What is needed that is costly. */
 typedef struct inspect_needs {
-  bool digests; /* reads every tensor */
-  bool hash;    /* reads the file */
+  bool digests;              /* of a foreign checkpoint: reads every tensor */
+  bool hash;                 /* of a foreign checkpoint: reads the file */
+  inspect_verified verified; /* of a .tq file; a foreign one has nothing to verify */
 } inspect_needs;
 
-/* inspect_open.c: opens the file whatever it is and fills the view; close it in every case. */
+/* inspect_open.c: opens the file whatever it is, verifies it and fills the view; close it in every case. */
 tq_status inspect_open(const char *path, const tq_open_options *options, inspect_needs needs, inspect_model *model,
                        tq_error *error);
 void inspect_close(inspect_model *model);
 
-/* inspect_verify.c: checks the open .tq file against its hashes and all its digests. */
-tq_status inspect_verify(inspect_model *model, tq_error *error);
+/* inspect_verify.c: checks that the open .tq file, whose hashes are right, is what it says of itself. */
+tq_status inspect_verify_content(const inspect_model *model, tq_error *error);
 
 /* inspect_container.c, inspect_foreign.c: the two ways to fill it. */
 tq_status inspect_fill_container(inspect_model *model, tq_error *error);

@@ -342,6 +342,10 @@ json_t *inspect_json_digests(const inspect_model *model) {
   return object;
 }
 
+static json_t *verified_value(inspect_verified verified) {
+  return verified ? json_string(verified == INSPECT_CONTENT ? "content" : "hashes") : json_null();
+}
+
 static tq_status fill_root(json_t **root, const inspect_model *model, tq_error *error) {
   set(root, "path", inspect_json_text(model->path));
   set(root, "format", inspect_json_text(model->format));
@@ -360,7 +364,7 @@ static tq_status fill_root(json_t **root, const inspect_model *model, tq_error *
   set(root, "attachments", attachments_array(model->file));
   set(root, "hash", hash_object(model));
   set(root, "digests", inspect_json_digests(model));
-  set(root, "verified", json_boolean(model->verified));
+  set(root, "verified", verified_value(model->verified));
   set(root, "readings", lines_array(model->readings, model->readings_size));
   const tq_buffer *notes = model->checkpoint ? &model->checkpoint->notes : NULL;
   set(root, "notes", notes ? lines_array((const char *)notes->data, notes->size) : json_array());

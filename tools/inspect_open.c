@@ -50,10 +50,10 @@ static void fill_readings(inspect_model *model) {
 
 tq_status inspect_open(const char *path, const tq_open_options *options, inspect_needs needs, inspect_model *model,
                        tq_error *error) {
-  *model = (inspect_model){.path = path};
+  *model = (inspect_model){.path = path, .verified = needs.verified};
   tq_status status;
   if (tq_file_recognize(path)) {
-    status = tq_file_open(path, TQ_VERIFY_LAZY, &model->file, error);
+    status = tq_file_open(path, needs.verified ? TQ_VERIFY_FULL : TQ_VERIFY_LAZY, &model->file, error);
     if (!status) status = inspect_fill_container(model, error);
   } else {
     status = tq_checkpoint_open(path, options, &model->checkpoint, error);
@@ -61,7 +61,9 @@ tq_status inspect_open(const char *path, const tq_open_options *options, inspect
   }
   if (status) return status;
   fill_readings(model);
-  return fill_model(model, error);
+  status = fill_model(model, error);
+  if (!status && model->file && needs.verified == INSPECT_CONTENT) status = inspect_verify_content(model, error);
+  return status;
 }
 
 void inspect_close(inspect_model *model) {

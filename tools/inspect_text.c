@@ -357,7 +357,8 @@ static void print_digest(const screen *s, const char *key, const tq_digest *dige
 static void print_identity(const screen *s, const inspect_model *model) {
   char text[2 * TQ_HASH_SIZE + 1];
   tq_hash_print(model->hash, model->hash_size, text);
-  if (model->hash_name) line(s, "file", "%s (%s%s)", text, model->hash_name, model->verified ? ", verified" : "");
+  static const char *const verified[] = {"", ", hashes verified", ", hashes and content verified"};
+  if (model->hash_name) line(s, "file", "%s (%s%s)", text, model->hash_name, verified[model->verified]);
   static const tq_digest nothing;
   print_digest(s, "weights", model->tensor_count ? &model->weights : &nothing, "none");
   print_digest(s, "function", &model->function, "not described");

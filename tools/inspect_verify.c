@@ -1,4 +1,4 @@
-/* Whether a .tq file is what it says of itself: the hashes, then the digests computed anew. */
+/* Whether a .tq file is what it says of itself, which hashes do not prove: codes, counts, patches and digests. */
 #include "base/memory.h"
 #include "formats/dialects/encode.h"
 #include "tools/inspect.h"
@@ -78,12 +78,9 @@ static tq_status check_patches(const inspect_model *model, tq_error *error) {
   return status;
 }
 
-tq_status inspect_verify(inspect_model *model, tq_error *error) {
-  tq_status status = tq_file_verify(model->file, error);
-  if (!status) status = tq_file_verify_content(model->file, error);
+tq_status inspect_verify_content(const inspect_model *model, tq_error *error) {
+  tq_status status = tq_file_verify_content(model->file, error);
   if (!status) status = check_patches(model, error);
   if (!status) status = check_function(model, error);
-  if (!status) status = check_tokenizer(model, error);
-  model->verified = status == TQ_OK;
-  return status;
+  return status ? status : check_tokenizer(model, error);
 }

@@ -22,6 +22,7 @@ static const char usage[] = "Usage: tq-eval perplexity MODEL -f FILE [OPTION]...
                             "      --activations KIND\n"
                             "                       what ternary weights meet: float, int8-token or int8-block\n"
                             "                       (what the file records)\n"
+                            "      --kv TYPE        keeps keys and values as f16 or q8 (f16)\n"
                             "      --json           prints the result as JSON\n"
                             "      --help, --version\n"
                             "\n"
@@ -30,24 +31,29 @@ static const char usage[] = "Usage: tq-eval perplexity MODEL -f FILE [OPTION]...
                             "scored, as llama.cpp's llama-perplexity does.\n"
                             "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
 
-enum { LEAST_CONTEXT = 4, DEFAULT_CONTEXT = 512, MOST_BATCH = 512, MOST_LOGITS = 1 << 24 };
+enum { LEAST_CONTEXT = 4, DEFAULT_CONTEXT = 512, MOST_LOGITS = 1 << 24 };
 
 typedef struct arguments {
   const char *model, *file;
   uint64_t context, threads;
   tq_activations activations;
+  tq_cache_type cache;
   bool json;
 } arguments;
 
 /* ---- arguments ---- */
 
-enum { OPTION_ACTIVATIONS = 256, OPTION_JSON, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_ACTIVATIONS = 256, OPTION_KV, OPTION_JSON, OPTION_HELP, OPTION_VERSION };
 
-static const struct option options[] = {
-    {"file", required_argument, NULL, 'f'},         {"context", required_argument, NULL, 'c'},
-    {"threads", required_argument, NULL, 't'},      {"activations", required_argument, NULL, OPTION_ACTIVATIONS},
-    {"json", no_argument, NULL, OPTION_JSON},       {"help", no_argument, NULL, OPTION_HELP},
-    {"version", no_argument, NULL, OPTION_VERSION}, {0}};
+static const struct option options[] = {{"file", required_argument, NULL, 'f'},
+                                        {"context", required_argument, NULL, 'c'},
+                                        {"threads", required_argument, NULL, 't'},
+                                        {"activations", required_argument, NULL, OPTION_ACTIVATIONS},
+                                        {"kv", required_argument, NULL, OPTION_KV},
+                                        {"json", no_argument, NULL, OPTION_JSON},
+                                        {"help", no_argument, NULL, OPTION_HELP},
+                                        {"version", no_argument, NULL, OPTION_VERSION},
+                                        {0}};
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_option(int option, arguments *given) {
@@ -64,6 +70,9 @@ static int parse_option(int option, arguments *given) {
   case OPTION_ACTIVATIONS:
     if (tq_activations_by_name(optarg, &given->activations)) return -1;
     return tool_usage("--activations takes float, int8-token or int8-block, not '%s'", optarg);
+  case OPTION_KV:
+    if (tq_cache_type_by_name(optarg, &given->cache)) return -1;
+    return tool_usage("--kv takes f16 or q8, not '%s'", optarg);
   case OPTION_JSON:
     return given->json = true, -1;
   case OPTION_HELP:
@@ -171,10 +180,11 @@ static void print_result(const evaluation *of) {
     return;
   }
   json_t *result =
-      json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:s}", "perplexity", tq_json_real(perplexity(of)), "error",
+      json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:s}", "perplexity", tq_json_real(perplexity(of)), "error",
                 tq_json_real(uncertainty(of)), "chunks", (json_int_t)of->chunks, "context", (json_int_t)of->context,
                 "predictions", (json_int_t)of->scored, "tokens", (json_int_t)of->token_count, "activations",
-                tq_activations_name(tq_session_activations(of->session)));
+                tq_activations_name(tq_session_activations(of->session)), "kv",
+                tq_cache_type_name(tq_session_cache(of->session)));
   json_dumpf(result, stdout, JSON_INDENT(2));
   putchar('\n');
   json_decref(result);
@@ -185,7 +195,7 @@ static void print_result(const evaluation *of) {
 /* As many tokens in a call as give no more logits than fit in 64 MiB; the result does not depend on it. */
 static uint32_t choose_batch(const evaluation *of) {
   uint32_t batch = MOST_LOGITS / of->sizes->vocabulary;
-  if (batch > MOST_BATCH) batch = MOST_BATCH;
+  if (batch > TQ_DEFAULT_BATCH) batch = TQ_DEFAULT_BATCH;
   if (batch > of->context) batch = of->context;
   return batch ? batch : 1;
 }
@@ -207,7 +217,8 @@ static tq_status start(evaluation *of, const tq_model *model, tq_error *error) {
   tq_session_options wanted = {.context = of->context,
                                .batch = of->batch,
                                .threads = (uint32_t)of->given->threads,
-                               .activations = of->given->activations};
+                               .activations = of->given->activations,
+                               .cache = of->given->cache};
   return tq_session_create(model, &wanted, &of->session, error);
 }
 

@@ -18,8 +18,10 @@ static const char usage[] =
     "      --hash        only the digest of the weights, two spaces and FILE, as md5sum prints;\n"
     "                    with --tensors a line per tensor: its digest and its role\n"
     "      --json        everything, as one JSON object\n"
-    "      --verify      check every byte of a .tq file against its hashes, and its digests against what it holds\n"
-    "                    (the only check where nothing else is asked)\n" READING_USAGE "      --help, --version\n"
+    "      --verify      check every byte of a .tq file against its hashes (only that where nothing else is asked)\n"
+    "      --verify=content\n"
+    "                    and its codes, patches and digests against what it holds, which takes longer\n" READING_USAGE
+    "      --help, --version\n"
     "\n"
     "Two files with the same weights digest hold the same weights, however they are encoded; with the same three\n"
     "digests they are the same model. NO_COLOR turns colours off.\n"
@@ -29,7 +31,8 @@ static const char usage[] =
 typedef struct arguments {
   const char *path, *other;
   tq_open_options open;
-  bool tensors, hash, json, verify;
+  bool tensors, hash, json;
+  inspect_verified verify;
   bool reads; /* an option says how a foreign file is to be read */
 } arguments;
 
@@ -40,7 +43,7 @@ static const struct option options[] = {{"tensors", no_argument, NULL, OPTION_TE
                                         READING_OPTIONS,
                                         {"hash", no_argument, NULL, OPTION_HASH},
                                         {"json", no_argument, NULL, OPTION_JSON},
-                                        {"verify", no_argument, NULL, OPTION_VERIFY},
+                                        {"verify", optional_argument, NULL, OPTION_VERIFY},
                                         {"help", no_argument, NULL, OPTION_HELP},
                                         {"version", no_argument, NULL, OPTION_VERSION},
                                         {0}};
@@ -65,7 +68,8 @@ static int parse_option(int option, arguments *given) {
     given->json = true;
     return -1;
   case OPTION_VERIFY:
-    given->verify = true;
+    if (optarg && strcmp(optarg, "content") != 0) return tool_usage("--verify takes nothing or =content");
+    given->verify = optarg ? INSPECT_CONTENT : INSPECT_HASHES;
     return -1;
   case OPTION_HELP:
     fputs(usage, stdout);
@@ -97,12 +101,9 @@ static bool only_verifies(const arguments *given) {
   return given->verify && !given->tensors && !given->hash && !given->json;
 }
 
-static tq_status verify(inspect_model *model, tq_error *error) {
-  if (!model->file) {
-    return tq_fail(error, TQ_ERROR_USAGE, "%s: --verify: a %s carries no hashes; only a .tq file can be verified",
-                   model->path, model->description);
-  }
-  return inspect_verify(model, error);
+static tq_status refuse_foreign(const inspect_model *model, tq_error *error) {
+  return tq_fail(error, TQ_ERROR_USAGE, "%s: --verify: a %s carries no hashes; only a .tq file can be verified",
+                 model->path, model->description);
 }
 
 static void print_intact(const inspect_model *model) {
@@ -112,7 +113,9 @@ static void print_intact(const inspect_model *model) {
     chunks += (model->tensors[i].stored->data_size + TQ_CHUNK_SIZE - 1) / TQ_CHUNK_SIZE;
   tq_hash_print(model->hash, model->hash_size, hash);
   tool_print_name(model->path);
-  printf(": intact (%zu tensors, %" PRIu64 " chunks, %s %s)\n", model->tensor_count, chunks, model->hash_name, hash);
+  printf(": intact (%s of %zu tensors, %" PRIu64 " chunks, %s %s)\n",
+         model->verified == INSPECT_CONTENT ? "hashes and content" : "hashes", model->tensor_count, chunks,
+         model->hash_name, hash);
 }
 
 static void print_digest(const tq_digest *digest) {
@@ -180,9 +183,9 @@ int main(int count, char **values) {
   int done = parse_arguments(count, values, &given);
   if (done >= 0) return tool_finish(done);
   if (given.other) return compare(&given);
-  inspect_needs needs = {.digests = !given.verify, .hash = !given.verify && !given.hash};
+  inspect_needs needs = {.digests = !given.verify, .hash = !given.verify && !given.hash, .verified = given.verify};
   tq_status status = inspect_open(given.path, &given.open, needs, &model, &error);
-  if (!status && given.verify) status = verify(&model, &error);
+  if (!status && given.verify && !model.file) status = refuse_foreign(&model, &error);
   if (!status) status = print(&given, &model, &error);
   int result = status ? tool_fail(&error) : tool_finish(TQ_OK);
   inspect_close(&model);

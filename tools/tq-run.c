@@ -32,14 +32,14 @@ static const char usage[] = "Usage: tq-run MODEL (-p TEXT | -f FILE) [OPTION]...
                             "      --system TEXT       with --chat: instructions that come before it\n"
                             "      --chat-template T   with --chat: plain, chatml, llama3, ... (the model's)\n"
                             "      --activations A     float, int8-token or int8-block (the model's)\n"
-                            "      --ids               prints token ids instead of text\n"
-                            "      --echo              prints the prompt first\n"
+                            "      --kv T              keeps keys and values as f16 or q8 (f16)\n"
+                            "      --ids, --echo       prints token ids, not text; prints the prompt first\n"
                             "      --tokenize          prints the text's ids and ends; a vocabulary will do\n"
                             "      --no-bos            with --tokenize: no tokens to begin and end the text\n"
                             "      --help, --version\n"
                             "Exit status: 0 done; 1 system error; 2 usage; 3 corrupt or not understood.\n";
 
-enum { MOST_STOPS = 64, BATCH = 512 };
+enum { MOST_STOPS = 64, BATCH = TQ_DEFAULT_BATCH };
 
 typedef struct arguments {
   const char *model, *prompt, *file;
@@ -49,6 +49,7 @@ typedef struct arguments {
   const char *system;
   const tq_chat_template *chat_template; /* NULL: the model's */
   tq_activations activations;
+  tq_cache_type cache;
   const char *stops[MOST_STOPS + 1]; /* the last is the chat template's */
   size_t stop_count;
 } arguments;
@@ -72,6 +73,7 @@ enum {
   OPTION_SYSTEM,
   OPTION_CHAT_TEMPLATE,
   OPTION_ACTIVATIONS,
+  OPTION_KV,
   OPTION_IDS,
   OPTION_ECHO,
   OPTION_TOKENIZE,
@@ -98,6 +100,7 @@ static const struct option options[] = {
     {"system", required_argument, NULL, OPTION_SYSTEM},
     {"chat-template", required_argument, NULL, OPTION_CHAT_TEMPLATE},
     {"activations", required_argument, NULL, OPTION_ACTIVATIONS},
+    {"kv", required_argument, NULL, OPTION_KV},
     {"ids", no_argument, NULL, OPTION_IDS},
     {"echo", no_argument, NULL, OPTION_ECHO},
     {"tokenize", no_argument, NULL, OPTION_TOKENIZE},
@@ -155,6 +158,11 @@ static int parse_activations(arguments *given) {
   return tool_usage("--activations takes float, int8-token or int8-block, not '%s'", optarg);
 }
 
+static int parse_cache(arguments *given) {
+  if (tq_cache_type_by_name(optarg, &given->cache)) return -1;
+  return tool_usage("--kv takes f16 or q8, not '%s'", optarg);
+}
+
 static int parse_flag(int option, arguments *given) {
   bool *const flags[] = {&given->ids, &given->echo, &given->tokenize, &given->no_bos, &given->chat};
   if (option == OPTION_HELP) return fputs(usage, stdout), TQ_OK;
@@ -201,6 +209,8 @@ static int parse_option(int option, arguments *given) {
     return parse_chat_template(given);
   case OPTION_ACTIVATIONS:
     return parse_activations(given);
+  case OPTION_KV:
+    return parse_cache(given);
   default:
     return parse_flag(option, given);
   }
@@ -487,7 +497,8 @@ static tq_status start_session(run *of, const tq_model *model, double start, tq_
   tq_session_options wanted = {.context = needed < of->limit ? (uint32_t)needed : of->limit,
                                .batch = of->prompt->count < BATCH ? (uint32_t)of->prompt->count : BATCH,
                                .threads = (uint32_t)given->threads,
-                               .activations = given->activations};
+                               .activations = given->activations,
+                               .cache = given->cache};
   tq_status status = tq_session_create(model, &wanted, &of->session, error);
   if (!status) status = tq_sampler_create(&given->sampling, speakable(of, sizes), &of->sampler, error);
   of->loaded = seconds();

@@ -1,6 +1,7 @@
 /* The coarsest granularity that says a tensor's scales exactly. */
 #include "formats/dialects/scales.h"
 #include "formats/dialects/trits.h"
+#include "tq/ternary.h"
 
 /* From the coarsest. */
 static const struct {
@@ -105,18 +106,17 @@ void tq_coarsening_result(const tq_coarsening *coarsening, uint32_t *granularity
   if (*granularity != TQ_PER_GROUP) *group = 0;
 }
 
-void tq_coarse_row(const tq_dialect *dialect, uint32_t granularity, uint32_t group, uint64_t row, uint64_t columns,
-                   const int8_t *trits, const uint8_t *scales, uint8_t *table) {
+void tq_coarse_row(const tq_dialect *dialect, uint32_t granularity, uint32_t group, uint64_t rows, uint64_t row,
+                   uint64_t columns, const int8_t *trits, const uint8_t *scales, uint8_t *table) {
   if (granularity == TQ_PER_TENSOR) return;
   size_t size = tq_scale_bytes(dialect->scale_encoding);
   fineness fine = measure(dialect->granularity, dialect->group, size, columns);
   fineness coarse = measure(granularity, group, size, columns);
-  uint8_t *to = table + row * coarse.count * size;
-  if (coarse.run <= fine.run) {
-    memcpy(to, scales, (size_t)fine.count * size);
-    return;
-  }
-  for (uint64_t i = 0, k = 0; i < coarse.count; i++, to += size) {
+  uint8_t *to = table + tq_scale_index(granularity, group, rows, columns, row, 0) * size;
+  size_t apart = (size_t)tq_panel_height(rows, row) * size;
+  for (uint64_t i = 0; coarse.run <= fine.run && i < fine.count; i++) memcpy(to + i * apart, scales + i * size, size);
+  if (coarse.run <= fine.run) return;
+  for (uint64_t i = 0, k = 0; i < coarse.count; i++, to += apart) {
     uint64_t first = k, end = (i + 1) * coarse.run, chosen;
     while (k < fine.count && k * fine.run < end) k++;
     for (chosen = first; chosen < k && !counts(&fine, columns, trits, chosen);) chosen++;

@@ -14,9 +14,8 @@ typedef struct packing {
   bool proves;           /* where a row shares no bytes with another, it is encoded back at once */
   uint64_t row_bytes;    /* of codes */
   uint64_t codes_offset; /* of the rows' codes behind their values, in band->made */
+  uint8_t *panel;        /* the codes of the rows that wait for the last of their panel */
   uint8_t *table;
-  size_t scale_bytes;    /* of the table's encoding */
-  uint64_t row_scales;   /* of the table, per row; 0: one for the tensor */
   uint64_t (*counts)[4]; /* per member */
   atomic_bool differs;
   tq_content_hash *hash;
@@ -28,8 +27,8 @@ static void prove_row(packing *self, tq_band *band, uint64_t row, uint64_t unit,
                       uint8_t *scratch) {
   const tq_ternary_reader *reader = self->reader;
   const tq_survey *survey = self->survey;
-  const tq_scale_table table = {survey->granularity, survey->group, survey->scale_encoding, survey->scale_direction,
-                                self->table};
+  const tq_scale_table table = {reader->rows,           survey->granularity,     survey->group,
+                                survey->scale_encoding, survey->scale_direction, self->table};
   uint8_t *scales = scratch + self->scales_bytes, *made = scales + self->scales_bytes;
   const uint8_t *bytes = band->raw + (unit - band->unit) * reader->unit_bytes;
   if (!tq_reader_encode_scales(reader, &table, row, trits, scales)) {
@@ -44,9 +43,9 @@ static void prove_row(packing *self, tq_band *band, uint64_t row, uint64_t unit,
 static void scale_row(const packing *self, tq_band *band, uint64_t item, const int8_t *trits) {
   const tq_survey *survey = self->survey;
   uint64_t columns = self->reader->columns;
-  const uint8_t *scales = self->table + (band->first + item) * self->row_scales * self->scale_bytes;
-  tq_trits_scale(trits, 0, columns, survey->granularity, survey->group, survey->scale_encoding, survey->scale_direction,
-                 scales, (float *)(void *)band->made + item * columns);
+  tq_trits_scale(trits, self->reader->rows, band->first + item, columns, survey->granularity, survey->group,
+                 survey->scale_encoding, survey->scale_direction, self->table,
+                 (float *)(void *)band->made + item * columns);
 }
 
 static void pack_row(void *context, tq_band *band, uint64_t item, uint8_t *scratch, unsigned member) {
@@ -59,12 +58,25 @@ static void pack_row(void *context, tq_band *band, uint64_t item, uint8_t *scrat
   tq_reader_place(reader, row, &unit, &place);
   if (!tq_band_decode(reader, band, unit, place, trits, scales)) return;
   tq_trits_count(trits, columns, self->counts[member]);
-  if (self->row_scales)
-    tq_coarse_row(reader->form.dialect, survey->granularity, survey->group, row, columns, trits, scales, self->table);
+  tq_coarse_row(reader->form.dialect, survey->granularity, survey->group, reader->rows, row, columns, trits, scales,
+                self->table);
   if (self->output->codes)
     tq_trits_pack(self->output->encoding, trits, columns, band->made + self->codes_offset + item * self->row_bytes);
   scale_row(self, band, item, trits);
   if (self->proves && !atomic_load(&self->differs)) prove_row(self, band, row, unit, trits, scales);
+}
+
+/* A band begins and ends anywhere; panels are handed over whole. */
+static tq_status give_codes(const packing *self, const tq_band *band, tq_error *error) {
+  const uint8_t *codes = band->made + self->codes_offset;
+  tq_status status = TQ_OK;
+  for (uint64_t i = 0; !status && i < band->count; i++) {
+    uint64_t row = band->first + i, place = row % TQ_PANEL_ROWS, height = tq_panel_height(self->reader->rows, row);
+    tq_panel_store_row(self->panel, height, place, self->row_bytes, codes + i * self->row_bytes);
+    if (place + 1 == height)
+      status = self->output->codes(self->output->context, self->panel, (size_t)(height * self->row_bytes), error);
+  }
+  return status;
 }
 
 static tq_status finish_band(void *context, tq_band *band, bool *stop, tq_error *error) {
@@ -73,9 +85,7 @@ static tq_status finish_band(void *context, tq_band *band, bool *stop, tq_error 
   tq_status status = tq_band_check(self->reader, band, error);
   if (status) return status;
   tq_content_hash_update(self->hash, (const float *)(const void *)band->made, band->count * self->reader->columns);
-  if (!self->output->codes) return TQ_OK;
-  return self->output->codes(self->output->context, band->made + self->codes_offset,
-                             (size_t)(band->count * self->row_bytes), error);
+  return self->output->codes ? give_codes(self, band, error) : TQ_OK;
 }
 
 /* ---- the whole ---- */
@@ -83,20 +93,22 @@ static tq_status finish_band(void *context, tq_band *band, bool *stop, tq_error 
 /* The sum of the scales does not overflow: there are no more of them than weights. */
 static tq_status make_table(packing *self, size_t *size, tq_error *error) {
   const tq_survey *survey = self->survey;
-  uint64_t rows = self->reader->rows, columns = self->reader->columns;
-  self->scale_bytes = tq_encoding_find(survey->scale_encoding)->bytes;
-  bool is_one = survey->granularity == TQ_PER_TENSOR;
-  self->row_scales = is_one ? 0 : tq_scale_count(survey->granularity, survey->group, 1, columns);
-  uint64_t count = is_one ? 1 : rows * self->row_scales;
-  self->table = tq_allocate((size_t)count, self->scale_bytes, error);
+  size_t scale_bytes = tq_encoding_find(survey->scale_encoding)->bytes;
+  uint64_t count = tq_scale_count(survey->granularity, survey->group, self->reader->rows, self->reader->columns);
+  self->table = tq_allocate((size_t)count, scale_bytes, error);
   if (!self->table) return TQ_ERROR_SYSTEM;
-  if (is_one) memcpy(self->table, survey->scale, self->scale_bytes);
-  *size = (size_t)count * self->scale_bytes;
+  if (survey->granularity == TQ_PER_TENSOR) memcpy(self->table, survey->scale, scale_bytes);
+  *size = (size_t)count * scale_bytes;
   return TQ_OK;
 }
 
 static tq_status prepare(packing *self, size_t *table_size, tq_error *error) {
   const tq_source_tensor *tensor = self->reader->tensor;
+  if (self->output->codes) {
+    self->row_bytes = tq_trit_row_bytes(self->output->encoding, self->reader->columns);
+    self->panel = tq_allocate((size_t)self->row_bytes, TQ_PANEL_ROWS, error);
+    if (!self->panel) return TQ_ERROR_SYSTEM;
+  }
   tq_status status = make_table(self, table_size, error);
   if (!status) status = tq_content_hash_create(tensor->shape, tensor->dimensions, &self->hash, error);
   if (status) return status;
@@ -118,7 +130,6 @@ static tq_status sum_counts(const packing *self, tq_error *error) {
 
 static tq_status run_packing(packing *self, uint8_t content[16], tq_error *error) {
   tq_ternary_reader *reader = self->reader;
-  self->row_bytes = self->output->codes ? tq_trit_row_bytes(self->output->encoding, reader->columns) : 0;
   self->codes_offset = tq_reader_band_items(reader, true) * reader->columns * sizeof(float);
   self->trits_bytes = tq_aligned_size(reader->columns);
   self->scales_bytes = tq_aligned_size(reader->row_scales * reader->scale_bytes);
@@ -147,6 +158,7 @@ tq_status tq_ternary_read(tq_ternary_reader *reader, tq_survey *survey, const tq
   if (!status) status = run_packing(&self, content, error);
   tq_content_hash_destroy(self.hash);
   tq_free(self.counts);
+  tq_free(self.panel);
   *table = status ? NULL : self.table;
   if (status) tq_free(self.table);
   return status;

@@ -106,7 +106,8 @@ static tq_status run_proof(proof *self, tq_error *error) {
 
 static proof begin_proof(tq_ternary_reader *reader, const tq_survey *survey, const uint8_t *table) {
   return (proof){.reader = reader,
-                 .table = {survey->granularity, survey->group, survey->scale_encoding, survey->scale_direction, table}};
+                 .table = {reader->rows, survey->granularity, survey->group, survey->scale_encoding,
+                           survey->scale_direction, table}};
 }
 
 tq_status tq_ternary_prove(tq_ternary_reader *reader, const tq_survey *survey, const uint8_t *table, bool *differs,

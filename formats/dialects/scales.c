@@ -18,7 +18,7 @@ static bool is_scale_encoding(uint32_t encoding) {
 bool tq_scale_table_of(const tq_tensor *tensor, tq_scale_table *table) {
   const tq_part *part = tq_tensor_part(tensor, TQ_PART_SCALES);
   if (!part || !is_scale_encoding(part->encoding)) return false;
-  *table = (tq_scale_table){part->granularity, part->group, part->encoding, part->direction, part->data};
+  *table = (tq_scale_table){tensor->rows, part->granularity, part->group, part->encoding, part->direction, part->data};
   return true;
 }
 
@@ -95,19 +95,25 @@ static uint64_t run_of(uint32_t granularity, uint32_t group, uint64_t columns) {
   return granularity == TQ_PER_GROUP ? group : columns;
 }
 
-static uint64_t first_of_row(const tq_scale_table *table, uint64_t row, uint64_t columns) {
-  return table->granularity == TQ_PER_TENSOR ? 0 : row * tq_scale_count(table->granularity, table->group, 1, columns);
-}
-
 /* Columns [begin, end) of a row, which are to have one scale, and the scales that meet there. */
 typedef struct meeting {
   uint64_t row, begin, end;
-  uint64_t run, first; /* columns of a scale of the table; the index of the row's first */
+  uint64_t run, first, apart; /* columns of a scale of the table; the index of the row's first; how far its next is */
 } meeting;
 
+static meeting meet(const tq_scale_table *table, uint64_t row, uint64_t columns) {
+  return (meeting){.row = row,
+                   .end = columns,
+                   .run = run_of(table->granularity, table->group, columns),
+                   .first = tq_scale_index(table->granularity, table->group, table->rows, columns, row, 0),
+                   .apart = tq_panel_height(table->rows, row)};
+}
+
+static uint64_t index_at(const meeting *at, uint64_t column) { return at->first + column / at->run * at->apart; }
+
 static bool all_are_same(const tq_scale_table *table, const meeting *at) {
-  uint64_t from = at->first + at->begin / at->run, to = at->first + (at->end - 1) / at->run;
-  for (uint64_t i = from + 1; i <= to; i++) {
+  uint64_t from = index_at(at, at->begin), to = index_at(at, at->end - 1);
+  for (uint64_t i = from + at->apart; i <= to; i += at->apart) {
     if (!are_same(table, from, i)) return false;
   }
   return true;
@@ -117,7 +123,7 @@ static bool all_are_same(const tq_scale_table *table, const meeting *at) {
 static bool choose(const saying *self, const meeting *at, const int8_t *trits, uint64_t *chosen,
                    tq_scale_problem *problem) {
   for (uint64_t c = at->begin, end; c < at->end; c = end) {
-    uint64_t index = at->first + c / at->run;
+    uint64_t index = index_at(at, c);
     end = (c / at->run + 1) * at->run < at->end ? (c / at->run + 1) * at->run : at->end;
     if (*chosen != UINT64_MAX && are_same(self->table, *chosen, index)) continue;
     if (!tq_any_trit(trits + c, end - c)) continue;
@@ -134,7 +140,7 @@ static bool choose(const saying *self, const meeting *at, const int8_t *trits, u
 
 static bool scale_of(const saying *self, const meeting *at, const int8_t *trits, uint8_t *scale,
                      tq_scale_problem *problem) {
-  uint64_t first = at->first + at->begin / at->run, chosen = UINT64_MAX;
+  uint64_t first = index_at(at, at->begin), chosen = UINT64_MAX;
   if (all_are_same(self->table, at) && say(self, first, scale)) return true;
   if (!trits || !choose(self, at, trits, &chosen, problem)) return false;
   if (chosen == UINT64_MAX) {
@@ -155,10 +161,12 @@ static bool is_the_same_table(const tq_scale_table *table, const tq_dialect *dia
 
 bool tq_scales_for_row(const tq_scale_table *table, const tq_dialect *dialect, uint64_t row, uint64_t columns,
                        const int8_t *trits, uint8_t *scales, tq_scale_problem *problem) {
-  uint64_t count = tq_dialect_row_scales(dialect, columns), first = first_of_row(table, row, columns);
+  uint64_t count = tq_dialect_row_scales(dialect, columns);
+  meeting at = meet(table, row, columns);
   size_t size = tq_scale_bytes(dialect->scale_encoding);
   if (is_the_same_table(table, dialect)) {
-    memcpy(scales, table->data + first * size, (size_t)count * size);
+    const uint8_t *from = table->data + at.first * size;
+    for (uint64_t i = 0; i < count; i++) memcpy(scales + i * size, from + i * at.apart * size, size);
     return true;
   }
   saying self = {.table = table,
@@ -167,7 +175,6 @@ bool tq_scales_for_row(const tq_scale_table *table, const tq_dialect *dialect, u
                  .encoding = dialect->scale_encoding,
                  .direction = dialect->direction,
                  .finite_only = dialect->is_unpacked};
-  meeting at = {.row = row, .run = run_of(table->granularity, table->group, columns), .first = first};
   uint64_t run = run_of(dialect->granularity, dialect->group, columns);
   for (uint64_t i = 0; i < count; i++, at.begin = at.end) {
     at.end = columns - at.begin < run ? columns : at.begin + run;
@@ -187,8 +194,7 @@ static tq_status choose_in_tensor(const saying *self, const tq_file *file, size_
   if (!trits) return TQ_ERROR_SYSTEM;
   tq_status status = TQ_OK;
   for (uint64_t row = 0; !status && *fits && row < tensor->rows; row++) {
-    meeting at = {row, 0, tensor->columns, run_of(table->granularity, table->group, tensor->columns),
-                  first_of_row(table, row, tensor->columns)};
+    meeting at = meet(table, row, tensor->columns);
     status = tq_tensor_read_trits(file, index, row, trits, error);
     if (!status) *fits = choose(self, &at, trits, chosen, problem);
   }

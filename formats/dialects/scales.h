@@ -8,6 +8,7 @@
 
 /* A table as a .tq file's SCALES part holds it. */
 typedef struct tq_scale_table {
+  uint64_t rows; /* of the tensor */
   uint32_t granularity, group, encoding, direction;
   const uint8_t *data;
 } tq_scale_table;
@@ -66,9 +67,9 @@ void tq_coarsening_row(tq_coarsening *coarsening, uint64_t columns, const int8_t
 void tq_coarsening_merge(tq_coarsening *into, const tq_coarsening *from);
 /* The coarsest level that holds; a level that is no coarser than the dialect's own always does. */
 void tq_coarsening_result(const tq_coarsening *coarsening, uint32_t *granularity, uint32_t *group);
-/* One row's scales at the level chosen, written to `table` at `row` (TQ_PER_TENSOR: nothing is written; the caller has
- * coarsening->scale). Groups of zeros take the first scale that lies in them. */
-void tq_coarse_row(const tq_dialect *dialect, uint32_t granularity, uint32_t group, uint64_t row, uint64_t columns,
-                   const int8_t *trits, const uint8_t *scales, uint8_t *table);
+/* One row's scales at the level chosen, written to their places in a tensor's `table` (TQ_PER_TENSOR: nothing is
+ * written; the caller has coarsening->scale). Groups of zeros take the first scale that lies in them. */
+void tq_coarse_row(const tq_dialect *dialect, uint32_t granularity, uint32_t group, uint64_t rows, uint64_t row,
+                   uint64_t columns, const int8_t *trits, const uint8_t *scales, uint8_t *table);
 
 #endif

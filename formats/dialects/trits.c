@@ -9,14 +9,13 @@ tq_status tq_tensor_read_trits(const tq_file *file, size_t index, uint64_t row, 
   const tq_tensor *tensor = tq_file_tensor(file, index);
   const tq_part *values = &tensor->parts[0];
   uint64_t bytes = tq_trit_row_bytes(values->encoding, tensor->columns), bad;
-  const uint8_t *codes = values->data + row * bytes;
-  tq_status status = tq_file_touch(file, index, values->offset + row * bytes, bytes, error);
+  uint64_t panel = (row - row % TQ_PANEL_ROWS) * bytes, size = tq_panel_height(tensor->rows, row) * bytes;
+  tq_status status = tq_file_touch(file, index, values->offset + panel, size, error);
   if (status) return status;
-  if (!tq_trits_valid(values->encoding, codes, tensor->columns, &bad)) {
+  if (!tq_tensor_unpack(tensor, row, 0, tensor->columns, trits, &bad)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "tensor %s: row %" PRIu64 ", byte %" PRIu64 " is no ternary code",
                    tensor->name, row, bad);
   }
-  tq_trits_unpack(values->encoding, codes, tensor->columns, trits);
   return TQ_OK;
 }
 

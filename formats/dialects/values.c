@@ -45,12 +45,13 @@ static tq_status read_row(tq_ternary_reader *reader, uint64_t row, const row_mem
                    tq_reader_file(reader), reader->tensor->name, (unsigned long long)row, dialect->name);
   }
   if (tq_reader_scales_inside(reader)) {
-    tq_trits_scale(memory->trits, 0, reader->columns, dialect->granularity, dialect->group, dialect->scale_encoding,
+    tq_trits_scale(memory->trits, 1, 0, reader->columns, dialect->granularity, dialect->group, dialect->scale_encoding,
                    dialect->direction, memory->scales, values);
     return TQ_OK;
   }
   status = outer_scale(reader, scale, &encoding, &direction, error);
-  if (!status) tq_trits_scale(memory->trits, 0, reader->columns, TQ_PER_TENSOR, 0, encoding, direction, scale, values);
+  if (!status)
+    tq_trits_scale(memory->trits, 1, 0, reader->columns, TQ_PER_TENSOR, 0, encoding, direction, scale, values);
   return status;
 }
 

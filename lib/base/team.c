@@ -11,10 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Who waits looks at a counter again and again: at first without pause, as between two steps of a layer; then giving
+ * the processor to any other thread that wants it, as between two tokens; then asleep. */
 enum {
   MOST_MEMBERS = 4096,
-  SPIN_NANOSECONDS = 100000, /* longer than what lies between two layers, shorter than anyone would mind */
-  PAUSES_PER_LOOK = 32       /* between two looks at the clock */
+  LOOKS = 2000,                 /* before the first yield: some tens of microseconds */
+  YIELD_NANOSECONDS = 20000000, /* before sleep: longer than it takes to choose a token and to print it */
 };
 
 typedef struct helper {
@@ -29,7 +31,7 @@ typedef struct helper {
  * Both orders are sequentially consistent, so that one of the two always sees the other. */
 struct tq_team {
   unsigned members;
-  bool spins;
+  bool spins;        /* there is a processor for each */
   tq_team_task task; /* NULL ends the members */
   void *context;
   atomic_uint round, busy, sleepers;
@@ -66,21 +68,26 @@ static int64_t nanoseconds(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Spins until the counter is (or, for `until` false, is no longer) `value`; false when that took too long. */
-static bool spin(const tq_team *team, const atomic_uint *counter, unsigned value, bool until) {
-  if (!team->spins) return (atomic_load(counter) == value) == until;
-  int64_t end = nanoseconds() + SPIN_NANOSECONDS;
-  do
-    for (int i = 0; i < PAUSES_PER_LOOK; i++) {
-      if ((atomic_load_explicit(counter, memory_order_acquire) == value) == until) return true;
-      pause_briefly();
-    }
-  while (nanoseconds() < end);
+static bool meets(const atomic_uint *counter, unsigned value, bool until) {
+  return (atomic_load_explicit(counter, memory_order_acquire) == value) == until;
+}
+
+/* Waits until the counter is (or, for `until` false, is no longer) `value`; false when that took too long. */
+static bool wait_awake(const tq_team *team, const atomic_uint *counter, unsigned value, bool until) {
+  for (int looks = team->spins ? LOOKS : 1; looks > 0; looks--) {
+    if (meets(counter, value, until)) return true;
+    pause_briefly();
+  }
+  int64_t end = nanoseconds() + YIELD_NANOSECONDS;
+  while (nanoseconds() < end) {
+    if (meets(counter, value, until)) return true;
+    sched_yield();
+  }
   return false;
 }
 
 static void wait_for_round(tq_team *team, unsigned seen) {
-  if (spin(team, &team->round, seen, false)) return;
+  if (wait_awake(team, &team->round, seen, false)) return;
   pthread_mutex_lock(&team->mutex);
   atomic_fetch_add(&team->sleepers, 1);
   while (atomic_load(&team->round) == seen) pthread_cond_wait(&team->started, &team->mutex);
@@ -119,7 +126,7 @@ static void start_round(tq_team *team, tq_team_task task, void *context) {
 }
 
 static void wait_for_members(tq_team *team) {
-  if (spin(team, &team->busy, 0, true)) return;
+  if (wait_awake(team, &team->busy, 0, true)) return;
   pthread_mutex_lock(&team->mutex);
   atomic_store(&team->driver_sleeps, true);
   while (atomic_load(&team->busy) != 0) pthread_cond_wait(&team->finished, &team->mutex);

@@ -1,6 +1,6 @@
-/* A thread team: a fixed set of threads that all run the same task and meet at its end. Between tasks the
- * members spin for a short while before they sleep, so that the layers of one forward pass follow each other
- * without a wake-up. */
+/* A thread team: a fixed set of threads that all run the same task and meet at its end. Between tasks the members stay
+ * awake for some milliseconds before they sleep, so that the layers of a forward pass, and the tokens of a text, follow
+ * each other without a wake-up; other threads that want a processor get it meanwhile. */
 #ifndef TQ_BASE_TEAM_H
 #define TQ_BASE_TEAM_H
 

@@ -10,9 +10,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Weights at once: a whole number of blocks of both trit codes (128 and 160 weights), so that a piece of a row can be
- * unpacked by itself. */
-enum { VALUES_AT_ONCE = 25 * 640, BLOCK_BYTES = 32 };
+/* Weights at once: whole blocks of every trit code, so that a piece of a row can be unpacked by itself. */
+enum { VALUES_AT_ONCE = 25 * TQ_WHOLE_BLOCKS };
 
 typedef struct content {
   const tq_file *file;
@@ -30,29 +29,25 @@ typedef struct content {
 static void hash_scaled(content *self, const int8_t *integers, uint64_t row, uint64_t column, uint64_t count) {
   const tq_part *scales = self->scales;
   uint64_t columns = self->tensor->columns, group = scales->granularity == TQ_PER_GROUP ? scales->group : columns;
-  uint64_t first =
-      scales->granularity == TQ_PER_TENSOR ? 0 : row * tq_scale_count(scales->granularity, scales->group, 1, columns);
+  uint64_t first = tq_scale_index(scales->granularity, scales->group, self->tensor->rows, columns, row, 0);
+  uint64_t apart = tq_panel_height(self->tensor->rows, row);
   size_t scale_bytes = tq_encoding_find(scales->encoding)->bytes;
   for (uint64_t i = 0, n; i < count; i += n) {
     uint64_t index = (column + i) / group, left = (index + 1) * group - (column + i);
     n = left < count - i ? left : count - i;
-    tq_trits_scale(integers + i, 0, n, TQ_PER_TENSOR, 0, scales->encoding, scales->direction,
-                   scales->data + (first + index) * scale_bytes, self->floats + i);
+    tq_trits_scale(integers + i, 1, 0, n, TQ_PER_TENSOR, 0, scales->encoding, scales->direction,
+                   scales->data + (first + index * apart) * scale_bytes, self->floats + i);
   }
   tq_content_hash_update(self->hash, self->floats, count);
 }
 
 static tq_status hash_trit_row(content *self, uint64_t row, tq_error *error) {
-  uint32_t encoding = self->values->encoding;
-  uint64_t columns = self->tensor->columns, block = encoding == TQ_TERNARY_BASE3 ? 160 : 128, bad;
-  const uint8_t *codes = self->values->data + row * tq_trit_row_bytes(encoding, columns);
+  uint64_t columns = self->tensor->columns, bad;
   for (uint64_t column = 0, count; column < columns; column += count) {
     count = columns - column < VALUES_AT_ONCE ? columns - column : VALUES_AT_ONCE;
-    const uint8_t *piece = codes + column / block * BLOCK_BYTES;
-    if (!tq_trits_valid(encoding, piece, count, &bad))
+    if (!tq_tensor_unpack(self->tensor, row, column, count, self->trits, &bad))
       return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: row %" PRIu64 ": byte %" PRIu64 " is no ternary code",
-                     self->file->path, self->tensor->role, row, (uint64_t)(piece - codes) + bad);
-    tq_trits_unpack(encoding, piece, count, self->trits);
+                     self->file->path, self->tensor->role, row, bad);
     tq_trits_count(self->trits, count, self->counts);
     hash_scaled(self, self->trits, row, column, count);
   }

@@ -43,32 +43,42 @@ static tq_status find_parts(decoding *job, tq_error *error) {
   return TQ_OK;
 }
 
-/* Verifies, in a lazy file, the bytes of the rows' values and of their scales. */
+/* Verifies, in a lazy file, what a part has for the rows [first, end): row_bytes for each, or the whole of it for 0. */
+static tq_status touch_part(const decoding *job, const tq_part *part, uint64_t first, uint64_t end, uint64_t row_bytes,
+                            tq_error *error) {
+  uint64_t size = row_bytes ? (end - first) * row_bytes : part->size;
+  return tq_file_touch(job->file, job->index, part->offset + first * row_bytes, size, error);
+}
+
+/* Codes and scales of groups lie in panels: those of all rows that share one with the rows wanted. */
 static tq_status touch_rows(const decoding *job, tq_error *error) {
-  tq_status status = tq_file_touch(job->file, job->index, job->values->offset + job->first * job->row_bytes,
-                                   job->count * job->row_bytes, error);
-  if (status != TQ_OK || !job->scales) return status;
   const tq_part *scales = job->scales;
-  uint64_t row_scales = scales->granularity == TQ_PER_TENSOR ? 0 : scales->size / job->tensor->rows;
-  uint64_t size = row_scales ? row_scales * job->count : scales->size;
-  return tq_file_touch(job->file, job->index, scales->offset + job->first * row_scales, size, error);
+  uint64_t rows = job->tensor->rows, end = job->first + job->count;
+  if (job->count == 0) return TQ_OK;
+  uint64_t panel = job->first - job->first % TQ_PANEL_ROWS;
+  uint64_t panel_end = end - 1 - (end - 1) % TQ_PANEL_ROWS + tq_panel_height(rows, end - 1);
+  bool panels = tq_encoding_is_trits(job->values->encoding);
+  tq_status status =
+      touch_part(job, job->values, panels ? panel : job->first, panels ? panel_end : end, job->row_bytes, error);
+  if (status || !scales) return status;
+  uint64_t scale_bytes = scales->granularity == TQ_PER_TENSOR ? 0 : scales->size / rows;
+  return touch_part(job, scales, panel, panel_end, scale_bytes, error);
 }
 
 static void scale_row(const decoding *job, const int8_t *integers, uint64_t row) {
   const tq_part *scales = job->scales;
-  tq_trits_scale(integers, row, job->tensor->columns, scales->granularity, scales->group, scales->encoding,
-                 scales->direction, scales->data, job->output + (row - job->first) * job->tensor->columns);
+  tq_trits_scale(integers, job->tensor->rows, row, job->tensor->columns, scales->granularity, scales->group,
+                 scales->encoding, scales->direction, scales->data,
+                 job->output + (row - job->first) * job->tensor->columns);
 }
 
 static tq_status decode_trits(const decoding *job, tq_error *error) {
   uint64_t columns = job->tensor->columns;
   for (uint64_t row = job->first; row < job->first + job->count; row++) {
-    const uint8_t *codes = job->values->data + row * job->row_bytes;
     uint64_t bad;
-    if (!tq_trits_valid(job->values->encoding, codes, columns, &bad))
+    if (!tq_tensor_unpack(job->tensor, row, 0, columns, job->row, &bad))
       return tq_fail(error, TQ_ERROR_CORRUPT, "%s: tensor %s: row %" PRIu64 ": byte %" PRIu64 " is no ternary code",
                      job->file->path, job->tensor->role, row, bad);
-    tq_trits_unpack(job->values->encoding, codes, columns, job->row);
     scale_row(job, job->row, row);
   }
   return TQ_OK;

@@ -22,4 +22,12 @@ const tq_part *tq_tensor_part(const tq_tensor *tensor, uint32_t kind);
 /* True for the encodings that hold trits: the ternary codes and the four-valued one. */
 bool tq_encoding_is_trits(uint32_t encoding);
 
+enum { TQ_WHOLE_BLOCKS = 640 }; /* weights that are whole blocks in every trit code */
+
+/* Trits [column, column + count) of a row of a tensor whose values are in a trit code: taken out of their panel,
+ * checked and unpacked. `column` is a multiple of TQ_WHOLE_BLOCKS, and so is `count` but at the row's end. False where
+ * a byte means nothing: *bad gets its offset in the row's own bytes. The bytes must have been touched. */
+bool tq_tensor_unpack(const tq_tensor *tensor, uint64_t row, uint64_t column, uint64_t count, int8_t *trits,
+                      uint64_t *bad);
+
 #endif

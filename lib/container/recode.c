@@ -1,5 +1,6 @@
 /* Writing a .tq file again, its ternary codes in another form. */
 #include "base/memory.h"
+#include "container/parts.h"
 #include "tq/container.h"
 #include "tq/ternary.h"
 
@@ -54,29 +55,32 @@ static uint32_t target_encoding(const tq_part *part, uint32_t wanted) {
 
 static tq_status recode_row(const tq_tensor *tensor, uint64_t row, uint32_t encoding, int8_t *trits, uint8_t *codes,
                             tq_error *error) {
-  const tq_part *part = &tensor->parts[0];
-  uint64_t bytes = tq_trit_row_bytes(part->encoding, tensor->columns), bad;
-  const uint8_t *from = part->data + row * bytes;
-  if (!tq_trits_valid(part->encoding, from, tensor->columns, &bad)) {
+  uint64_t bad;
+  if (!tq_tensor_unpack(tensor, row, 0, tensor->columns, trits, &bad)) {
     return tq_fail(error, TQ_ERROR_CORRUPT, "tensor %s: row %llu, byte %llu is no ternary code", tensor->role,
                    (unsigned long long)row, (unsigned long long)bad);
   }
-  tq_trits_unpack(part->encoding, from, tensor->columns, trits);
   tq_trits_pack(encoding, trits, tensor->columns, codes);
   return TQ_OK;
 }
 
+/* Panels are written when their last row is there. */
 static tq_status recode_values(tq_writer *writer, const tq_tensor *tensor, uint32_t encoding, tq_error *error) {
   uint64_t bytes = tq_trit_row_bytes(encoding, tensor->columns);
   int8_t *trits = tq_allocate((size_t)tensor->columns, 1, error);
   uint8_t *codes = tq_allocate((size_t)bytes, 1, error);
-  tq_status status = trits && codes ? TQ_OK : TQ_ERROR_SYSTEM;
+  uint8_t *panel = tq_allocate((size_t)bytes, TQ_PANEL_ROWS, error);
+  tq_status status = trits && codes && panel ? TQ_OK : TQ_ERROR_SYSTEM;
   for (uint64_t row = 0; !status && row < tensor->rows; row++) {
+    uint64_t place = row % TQ_PANEL_ROWS, height = tq_panel_height(tensor->rows, row);
     status = recode_row(tensor, row, encoding, trits, codes, error);
-    if (!status) status = tq_writer_part_write(writer, codes, (size_t)bytes, error);
+    if (status) break;
+    tq_panel_store_row(panel, height, place, bytes, codes);
+    if (place + 1 == height) status = tq_writer_part_write(writer, panel, (size_t)(height * bytes), error);
   }
   tq_free(trits);
   tq_free(codes);
+  tq_free(panel);
   return status;
 }
 

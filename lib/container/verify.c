@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/team.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -89,17 +90,43 @@ tq_status tq_hashes_read(tq_file *file, tq_error *error) {
 
 /* ---- chunks ---- */
 
-static tq_status verify_chunk(const tq_file *file, const tq_tensor *tensor, size_t index, uint64_t chunk,
-                              tq_error *error) {
-  uint64_t offset = chunk * TQ_CHUNK_SIZE, size = tensor->data_size - offset;
-  if (size > TQ_CHUNK_SIZE) size = TQ_CHUNK_SIZE;
-  if (hash_matches(file, file->data + tensor->data_offset + offset, (size_t)size,
-                   file->chunk_hashes + (file->first_chunk[index] + chunk) * TQ_HASH_SIZE))
-    return TQ_OK;
+/* Where a chunk lies in the file; chunks are counted over all tensors. */
+typedef struct extent {
+  const tq_tensor *tensor;
+  uint64_t number, within, offset, size; /* `within`: its number in the tensor */
+} extent;
+
+static extent find_chunk(const tq_file *file, size_t tensor, uint64_t within) {
+  const tq_tensor *of = &file->tensors[tensor];
+  uint64_t from = within * TQ_CHUNK_SIZE, left = of->data_size - from;
+  return (extent){of, file->first_chunk[tensor] + within, within, of->data_offset + from,
+                  left < TQ_CHUNK_SIZE ? left : TQ_CHUNK_SIZE};
+}
+
+/* The same by its number: the tensor is the last of those that begin at or before it, for one of no bytes has no
+ * chunks. */
+static extent find_numbered(const tq_file *file, uint64_t number) {
+  size_t low = 0, high = file->tensor_count;
+  while (high - low > 1) {
+    size_t middle = low + (high - low) / 2;
+    if (file->first_chunk[middle] <= number)
+      low = middle;
+    else
+      high = middle;
+  }
+  return find_chunk(file, low, number - file->first_chunk[low]);
+}
+
+static bool chunk_matches(const tq_file *file, const extent *chunk) {
+  return hash_matches(file, file->data + chunk->offset, (size_t)chunk->size,
+                      file->chunk_hashes + chunk->number * TQ_HASH_SIZE);
+}
+
+static tq_status chunk_differs(const tq_file *file, const extent *chunk, tq_error *error) {
   return tq_fail(error, TQ_ERROR_CORRUPT,
                  "%s: tensor %s: chunk %" PRIu64 " at offset %" PRIu64 " of the file, %" PRIu64
                  " bytes: its hash differs",
-                 file->path, tensor->role, chunk, tensor->data_offset + offset, size);
+                 file->path, chunk->tensor->role, chunk->within, chunk->offset, chunk->size);
 }
 
 /* Two threads may meet at a chunk that neither has seen verified; both then verify it, which is right, if wasteful. */
@@ -112,13 +139,12 @@ tq_status tq_file_touch(const tq_file *file, size_t tensor_index, uint64_t offse
     return tq_fail(error, TQ_ERROR_USAGE, "%s: tensor %s: [%" PRIu64 ", +%" PRIu64 ") is outside its data", file->path,
                    tensor->role, offset, size);
   uint64_t last = (offset + size - 1) / TQ_CHUNK_SIZE;
-  for (uint64_t chunk = offset / TQ_CHUNK_SIZE; chunk <= last; chunk++) {
-    uint64_t bit = file->first_chunk[tensor_index] + chunk;
-    unsigned char mask = (unsigned char)(1u << bit % 8);
-    atomic_uchar *place = &file->verified[bit / 8];
+  for (uint64_t within = offset / TQ_CHUNK_SIZE; within <= last; within++) {
+    extent chunk = find_chunk(file, tensor_index, within);
+    unsigned char mask = (unsigned char)(1u << chunk.number % 8);
+    atomic_uchar *place = &file->verified[chunk.number / 8];
     if (atomic_load_explicit(place, memory_order_acquire) & mask) continue;
-    tq_status status = verify_chunk(file, tensor, tensor_index, chunk, error);
-    if (status != TQ_OK) return status;
+    if (!chunk_matches(file, &chunk)) return chunk_differs(file, &chunk, error);
     atomic_fetch_or_explicit(place, mask, memory_order_release);
   }
   return TQ_OK;
@@ -138,6 +164,7 @@ static tq_status verify_gap(const tq_file *file, uint64_t from, uint64_t to, tq_
   return tq_fail(error, TQ_ERROR_CORRUPT, "%s: padding: the byte at offset %" PRIu64 " is not zero", file->path, from);
 }
 
+/* Between sections, and between tensors. */
 static tq_status verify_gaps(const tq_file *file, tq_error *error) {
   uint64_t end = TQ_HEADER_SIZE;
   tq_status status = TQ_OK;
@@ -145,19 +172,56 @@ static tq_status verify_gaps(const tq_file *file, tq_error *error) {
     status = verify_gap(file, end, file->sections[i].offset, error);
     end = file->sections[i].offset + file->sections[i].size;
   }
-  return status == TQ_OK ? verify_gap(file, end, tq_file_offset(file, file->table), error) : status;
+  if (status == TQ_OK) status = verify_gap(file, end, tq_file_offset(file, file->table), error);
+  end = file->known[TQ_SECTION_DATA]->offset;
+  for (size_t i = 0; i < file->tensor_count && status == TQ_OK; i++) {
+    status = verify_gap(file, end, file->tensors[i].data_offset, error);
+    end = file->tensors[i].data_offset + file->tensors[i].data_size;
+  }
+  return status;
+}
+
+/* ---- everything ---- */
+
+enum { TEAM_BYTES = 16 << 20 }; /* less is hashed sooner than threads are started */
+
+typedef struct checking {
+  const tq_file *file;
+  uint64_t chunks;
+  atomic_ullong taken, differs; /* `differs`: the lowest chunk found so far, or `chunks` */
+} checking;
+
+/* Chunks are taken in their order, so that the lowest one that differs is found, whatever the number of members. */
+static void check_chunks(void *context, unsigned member, unsigned members) {
+  checking *self = context;
+  (void)member;
+  (void)members;
+  for (unsigned long long i; (i = atomic_fetch_add(&self->taken, 1)) < atomic_load(&self->differs);) {
+    extent chunk = find_numbered(self->file, i);
+    unsigned long long lowest = atomic_load(&self->differs);
+    if (chunk_matches(self->file, &chunk)) continue;
+    while (i < lowest && !atomic_compare_exchange_weak(&self->differs, &lowest, i)) continue;
+  }
+}
+
+static tq_status verify_chunks(const tq_file *file, tq_error *error) {
+  checking work = {.file = file, .chunks = file->first_chunk[file->tensor_count]};
+  atomic_store(&work.differs, work.chunks);
+  if (file->known[TQ_SECTION_DATA]->size < TEAM_BYTES) {
+    check_chunks(&work, 0, 1);
+  } else {
+    tq_team *team;
+    tq_status status = tq_team_create(0, &team, error);
+    if (status != TQ_OK) return status;
+    tq_team_run(team, check_chunks, &work);
+    tq_team_destroy(team);
+  }
+  if (atomic_load(&work.differs) == work.chunks) return TQ_OK;
+  extent chunk = find_numbered(file, atomic_load(&work.differs));
+  return chunk_differs(file, &chunk, error);
 }
 
 tq_status tq_verify_data(const tq_file *file, tq_error *error) {
   tq_status status = verify_gaps(file, error);
-  uint64_t end = file->known[TQ_SECTION_DATA]->offset;
-  for (size_t i = 0; i < file->tensor_count && status == TQ_OK; i++) {
-    const tq_tensor *tensor = &file->tensors[i];
-    status = verify_gap(file, end, tensor->data_offset, error);
-    uint64_t chunks = file->first_chunk[i + 1] - file->first_chunk[i];
-    for (uint64_t chunk = 0; chunk < chunks && status == TQ_OK; chunk++)
-      status = verify_chunk(file, tensor, i, chunk, error);
-    end = tensor->data_offset + tensor->data_size;
-  }
-  return status;
+  return status == TQ_OK ? verify_chunks(file, error) : status;
 }

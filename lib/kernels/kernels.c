@@ -4,9 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const tq_kernels *const table[] = {&tq_kernels_scalar};
+static const tq_kernels *const table[] = {
+#if defined(__x86_64__)
+    &tq_kernels_avx512, &tq_kernels_avx2,
+#elif defined(__aarch64__)
+    &tq_kernels_neon,
+#endif
+    &tq_kernels_scalar};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+const tq_kernels *tq_kernels_at(size_t index) { return index < COUNT(table) ? table[index] : NULL; }
 
 tq_status tq_kernels_choose(const char *name, const tq_kernels **kernels, tq_error *error) {
   if (!name) name = getenv("TQ_CPU");
@@ -19,5 +27,5 @@ tq_status tq_kernels_choose(const char *name, const tq_kernels **kernels, tq_err
     }
     if (!any) return tq_fail(error, TQ_ERROR_USAGE, "this processor cannot run the kernels \"%s\"", name);
   }
-  return tq_fail(error, TQ_ERROR_USAGE, "no kernels are called \"%s\" (see TQ_CPU); there is \"scalar\"", name);
+  return tq_fail(error, TQ_ERROR_USAGE, "no kernels of this machine's kind are called \"%s\" (see TQ_CPU)", name);
 }

@@ -4,10 +4,8 @@
 
 #include <string.h>
 
-/* The floats of a row, and behind them a byte for each trit. */
-size_t tq_row_scratch(uint64_t columns) {
-  return (size_t)columns + (size_t)(columns + sizeof(float) - 1) / sizeof(float);
-}
+/* What takes most: four panels of unpacked codes with their scales. */
+size_t tq_linear_scratch(uint64_t columns) { return (size_t)columns * 20 + 2048; }
 
 bool tq_matrix_is_ternary(const tq_matrix *matrix) {
   return matrix->encoding == TQ_TERNARY_2BIT || matrix->encoding == TQ_TERNARY_BASE3 ||
@@ -15,6 +13,13 @@ bool tq_matrix_is_ternary(const tq_matrix *matrix) {
 }
 
 size_t tq_step_count(size_t columns, size_t block) { return block ? columns / block + (columns % block != 0) : 1; }
+
+size_t tq_code_stride(size_t columns) { return (columns + 83) / 64 * 64; }
+
+void tq_row_trits(const tq_matrix *matrix, uint64_t row, uint8_t *bytes, int8_t *trits) {
+  tq_panel_load_row(matrix->values, matrix->rows, row, matrix->row_bytes, bytes);
+  tq_trits_unpack(matrix->encoding, bytes, matrix->columns, trits);
+}
 
 void tq_row_decode(const tq_matrix *matrix, uint64_t row, float *scratch) {
   const uint8_t *bytes = matrix->values + row * matrix->row_bytes;
@@ -24,9 +29,9 @@ void tq_row_decode(const tq_matrix *matrix, uint64_t row, float *scratch) {
     if (matrix->encoding == TQ_I8)
       memcpy(codes, bytes, (size_t)columns);
     else
-      tq_trits_unpack(matrix->encoding, bytes, columns, codes);
-    tq_trits_scale(codes, row, columns, matrix->granularity, matrix->group, matrix->scale_encoding, matrix->direction,
-                   matrix->scales, scratch);
+      tq_row_trits(matrix, row, (uint8_t *)(scratch + 2 * columns), codes);
+    tq_trits_scale(codes, matrix->rows, row, columns, matrix->granularity, matrix->group, matrix->scale_encoding,
+                   matrix->direction, matrix->scales, scratch);
     return;
   }
   if (matrix->block)

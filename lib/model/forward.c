@@ -6,8 +6,10 @@
 #include "model/model.h"
 
 #include "base/memory.h"
+#include "tq/ternary.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* One call of tq_forward. */
@@ -18,7 +20,10 @@ typedef struct pass {
   uint32_t first_layer, end_layer;
   size_t wanted; /* tokens that want logits */
   uint32_t layer;
-  const tq_layer *weights; /* of that layer */
+  const tq_layer *weights;         /* of that layer */
+  const tq_bound_linear *verified; /* what step_verify is about */
+  size_t verified_count;
+  atomic_bool is_damaged;
 } pass;
 
 /* ---- what a call may ask for ---- */
@@ -84,32 +89,52 @@ static tq_status check_batch(const pass *of, tq_error *error) {
   return status;
 }
 
-/* ---- what must be ready before the first step ---- */
+/* ---- what must be ready before a step ---- */
 
-static tq_status touch_tensor(const pass *of, const tq_bound_linear *linear, tq_error *error) {
+/* Chunks are dealt out in turn. */
+static void step_verify(void *context, unsigned member, unsigned members) {
+  pass *of = context;
   const tq_file *file = of->model->file;
-  return tq_file_touch(file, linear->tensor, 0, tq_file_tensor(file, linear->tensor)->data_size, error);
+  size_t dealt = 0;
+  for (size_t i = 0; i < of->verified_count; i++) {
+    uint64_t size = tq_file_tensor(file, of->verified[i].tensor)->data_size;
+    for (uint64_t offset = 0; offset < size; offset += TQ_CHUNK_SIZE) {
+      uint64_t left = size - offset;
+      tq_error ignored;
+      if (dealt++ % members != member) continue;
+      if (tq_file_touch(file, of->verified[i].tensor, offset, left < TQ_CHUNK_SIZE ? left : TQ_CHUNK_SIZE, &ignored))
+        atomic_store(&of->is_damaged, true);
+    }
+  }
 }
 
-/* Verifies what the pass will read, once in a session; costs nothing unless the file was opened to be verified lazily.
- */
-static tq_status touch(const pass *of, tq_error *error) {
-  bool *touched = of->session->touched;
-  uint32_t layers = of->model->hyperparameters.layers;
+/* Verifies what the next steps will read, once in a session; costs nothing unless the file was opened to be verified
+ * lazily. Damage is looked for again in order, so that the same one is named whoever found it. */
+static tq_status verify(pass *of, bool *touched, const tq_bound_linear *linears, size_t count, tq_error *error) {
+  const tq_file *file = of->model->file;
   tq_status status = TQ_OK;
-  for (uint32_t layer = of->first_layer; !status && layer < of->end_layer; layer++) {
-    if (touched[layer]) continue;
-    for (size_t i = 0; !status && i < TQ_LINEARS; i++)
-      status = touch_tensor(of, &of->model->layers[layer].linears[i], error);
-    touched[layer] = !status;
-  }
-  if (!status && of->first_layer == 0 && !touched[layers]) {
-    status = touch_tensor(of, &of->model->embedding, error);
-    touched[layers] = !status;
-  }
-  if (!status && of->wanted && !touched[layers + 1]) {
-    status = touch_tensor(of, &of->model->head, error);
-    touched[layers + 1] = !status;
+  if (*touched) return TQ_OK;
+  of->verified = linears;
+  of->verified_count = count;
+  tq_team_run(of->session->team, step_verify, of);
+  for (size_t i = 0; of->is_damaged && !status && i < count; i++)
+    status = tq_file_touch(file, linears[i].tensor, 0, tq_file_tensor(file, linears[i].tensor)->data_size, error);
+  *touched = !status;
+  return status;
+}
+
+/* Of the embedding, only the panels that are looked up, and what lies behind the rows. */
+static tq_status verify_embeddings(const pass *of, tq_error *error) {
+  const tq_matrix *rows = &of->model->embedding.linear.weights;
+  const tq_file *file = of->model->file;
+  size_t tensor = of->model->embedding.tensor;
+  uint64_t end = rows->rows * rows->row_bytes;
+  if (of->first_layer > 0) return TQ_OK;
+  tq_status status = tq_file_touch(file, tensor, end, tq_file_tensor(file, tensor)->data_size - end, error);
+  for (size_t t = 0; !status && t < of->batch->count; t++) {
+    uint64_t begin = of->batch->tokens[t] / TQ_PANEL_ROWS * TQ_PANEL_ROWS * rows->row_bytes;
+    uint64_t size = TQ_PANEL_ROWS * rows->row_bytes;
+    status = tq_file_touch(file, tensor, begin, size < end - begin ? size : end - begin, error);
   }
   return status;
 }
@@ -149,17 +174,21 @@ static void prepare(const pass *of, const tq_bound_linear *linears, size_t count
   for (size_t i = 0; i < count; i++) tq_op_input(of->session->kernels, &linears[i].linear, &input, vector, &made);
 }
 
-/* This member's rows of one linear layer, for all tokens. */
+/* This member's rows of one linear layer, for all tokens: whole panels of ternary codes. */
 static void multiply(const pass *of, const tq_bound_linear *linear, const float *x, size_t count, float *y,
                      unsigned member, unsigned members) {
+  const tq_matrix *weights = &linear->linear.weights;
   tq_input input = input_of(of, x);
-  size_t begin, end;
-  tq_team_share((size_t)linear->linear.weights.rows, member, members, &begin, &end);
-  tq_op_linear(of->session->kernels, &linear->linear, begin, end, &input, count, y, scratch_of(of, member));
+  size_t rows = (size_t)weights->rows, unit = tq_matrix_is_ternary(weights) ? TQ_PANEL_ROWS : 1, begin, end;
+  tq_team_share((rows + unit - 1) / unit, member, members, &begin, &end);
+  begin *= unit;
+  end = end * unit < rows ? end * unit : rows;
+  if (begin < end)
+    tq_op_linear(of->session->kernels, &linear->linear, begin, end, &input, count, y, scratch_of(of, member));
 }
 
 static void normalize(const pass *of, const float *x, const float *weight, size_t size, float *y) {
-  tq_op_rms_norm(of->session->kernels, x, weight, size, of->model->hyperparameters.norm_epsilon, y);
+  of->session->kernels->rms_norm(x, weight, size, of->model->hyperparameters.norm_epsilon, y);
 }
 
 static void embed(const tq_model *model, uint32_t token, float *stream, float *scratch) {
@@ -185,11 +214,20 @@ static void step_begin(void *context, unsigned member, unsigned members) {
   }
 }
 
+/* Adds to a token's residual stream what the step before gave. */
+static float *add_projected(const pass *of, size_t token) {
+  size_t size = of->model->hyperparameters.dimension;
+  float *stream = of->session->residual + token * size;
+  of->session->kernels->add(stream, of->session->projected + token * size, size);
+  return stream;
+}
+
 static void step_attention_norm(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   size_t size = of->model->hyperparameters.dimension, begin, end;
   tq_team_share(of->batch->count, member, members, &begin, &end);
   for (size_t t = begin; t < end; t++) {
+    if (of->layer > of->first_layer) add_projected(of, t);
     normalize(of, of->session->residual + t * size, of->weights->norms[TQ_NORM_ATTENTION], size,
               of->session->normed + t * size);
     prepare(of, &of->weights->linears[TQ_LINEAR_Q], 3, of->session->normed, t);
@@ -206,11 +244,10 @@ static void step_query_key_value(void *context, unsigned member, unsigned member
   multiply(of, &linears[TQ_LINEAR_V], session->normed, count, session->value, member, members);
 }
 
-/* Where the keys (or values) of a token's sequence begin for one head: [position][head_dimension]. */
-static float *cached(const pass *of, float *cache, size_t token, uint32_t head) {
-  const tq_hyperparameters *sizes = &of->model->hyperparameters;
+/* A key head in the session's cache. */
+static size_t cached(const pass *of, size_t token, uint32_t head) {
   size_t place = (size_t)of->layer * of->session->sequences + sequence_of(of->batch, token);
-  return cache + (place * sizes->kv_heads + head) * of->session->context * sizes->head_dimension;
+  return place * of->model->hyperparameters.kv_heads + head;
 }
 
 /* Turns the heads of q or k to their position, normalised by `norm` first where there is one. */
@@ -218,7 +255,7 @@ static void place_heads(const pass *of, float *heads, uint32_t count, const floa
   size_t size = of->model->hyperparameters.head_dimension, pairs = of->model->hyperparameters.rope_dimensions / 2;
   for (float *head = heads; head < heads + count * size; head += size) {
     if (norm) normalize(of, head, norm, size, head);
-    tq_op_rope(head, pairs, of->session->cosines + token * pairs, of->session->sines + token * pairs);
+    of->session->kernels->rope(head, pairs, of->session->cosines + token * pairs, of->session->sines + token * pairs);
   }
 }
 
@@ -233,27 +270,54 @@ static void step_rope(void *context, unsigned member, unsigned members) {
     const float *value = of->session->value + t * sizes->kv_heads * size;
     place_heads(of, of->session->query + t * sizes->heads * size, sizes->heads, of->weights->norms[TQ_NORM_Q], t);
     place_heads(of, key, sizes->kv_heads, of->weights->norms[TQ_NORM_K], t);
-    for (uint32_t head = 0; head < sizes->kv_heads; head++) {
-      size_t offset = of->batch->positions[t] * size;
-      memcpy(cached(of, of->session->keys, t, head) + offset, key + head * size, size * sizeof *key);
-      memcpy(cached(of, of->session->values, t, head) + offset, value + head * size, size * sizeof *value);
-    }
+    for (uint32_t head = 0; head < sizes->kv_heads; head++)
+      tq_cache_store(&of->session->cache, of->session->kernels, cached(of, t, head), of->batch->positions[t],
+                     key + head * size, value + head * size);
   }
 }
 
-/* Heads are dealt out in turn, since later tokens have more to look back on. */
+/* Queries that share a head's keys and values, on their way to the kernel. */
+typedef struct tile {
+  tq_query queries[TQ_ATTENTION_QUERIES];
+  size_t count, head;
+} tile;
+
+static void attend(const pass *of, tile *ready, float *scratch) {
+  const tq_cached_head head = tq_cache_head(&of->session->cache, ready->head);
+  size_t size = of->model->hyperparameters.head_dimension;
+  if (ready->count)
+    of->session->kernels->attention(&head, ready->queries, ready->count, size, 1.0f / sqrtf((float)size), scratch);
+  ready->count = 0;
+}
+
+static void add_query(const pass *of, tile *to, size_t token, uint32_t head, float *scratch) {
+  const tq_hyperparameters *sizes = &of->model->hyperparameters;
+  size_t shared = cached(of, token, head / (sizes->heads / sizes->kv_heads));
+  size_t offset = (token * sizes->heads + head) * sizes->head_dimension;
+  if (to->head != shared || to->count == TQ_ATTENTION_QUERIES) attend(of, to, scratch);
+  to->head = shared;
+  to->queries[to->count++] =
+      (tq_query){of->session->query + offset, of->session->attended + offset, (size_t)of->batch->positions[token] + 1};
+}
+
+/* The work of all queries, a query's being the positions that it looks back on, is cut into equal shares; a query
+ * belongs to the share that its work begins in. */
 static void step_attention(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   const tq_hyperparameters *sizes = &of->model->hyperparameters;
-  size_t size = sizes->head_dimension;
-  float scale = 1.0f / sqrtf((float)sizes->head_dimension);
-  for (size_t i = member; i < of->batch->count * sizes->heads; i += members) {
-    size_t token = i / sizes->heads;
-    uint32_t shared = (uint32_t)(i % sizes->heads) / (sizes->heads / sizes->kv_heads);
-    tq_op_attention(of->session->kernels, of->session->query + i * size, cached(of, of->session->keys, token, shared),
-                    cached(of, of->session->values, token, shared), (size_t)of->batch->positions[token] + 1, size,
-                    scale, of->session->attended + i * size, scratch_of(of, member));
-  }
+  uint32_t group = sizes->heads / sizes->kv_heads;
+  size_t work = 0, begin, end;
+  tile gathered = {.count = 0};
+  for (size_t t = 0; t < of->batch->count; t++) work += ((size_t)of->batch->positions[t] + 1) * sizes->heads;
+  tq_team_share(work, member, members, &begin, &end);
+  work = 0;
+  for (uint32_t first = 0; first < sizes->heads; first += group)
+    for (size_t t = 0; t < of->batch->count; t++)
+      for (uint32_t head = first; head < first + group; head++) {
+        if (work >= begin && work < end) add_query(of, &gathered, t, head, scratch_of(of, member));
+        work += (size_t)of->batch->positions[t] + 1;
+      }
+  attend(of, &gathered, scratch_of(of, member));
 }
 
 /* What o meets: heads are spread over the team, so that a token's vector is whole only after that step. */
@@ -285,9 +349,7 @@ static void step_ffn_norm(void *context, unsigned member, unsigned members) {
   size_t size = of->model->hyperparameters.dimension, begin, end;
   tq_team_share(of->batch->count, member, members, &begin, &end);
   for (size_t t = begin; t < end; t++) {
-    tq_op_residual(of->session->residual + t * size, of->session->projected + t * size, size);
-    normalize(of, of->session->residual + t * size, of->weights->norms[TQ_NORM_FFN], size,
-              of->session->normed + t * size);
+    normalize(of, add_projected(of, t), of->weights->norms[TQ_NORM_FFN], size, of->session->normed + t * size);
     prepare(of, &of->weights->linears[TQ_LINEAR_GATE], 2, of->session->normed, t);
   }
 }
@@ -309,9 +371,9 @@ static void step_activate(void *context, unsigned member, unsigned members) {
     float *gate = of->session->gate + t * size;
     const float *up = of->session->up + t * size;
     if (sizes->gate == TQ_GATE_SQUARED_RELU)
-      tq_op_gate_squared_relu(of->session->kernels, gate, up, size, gate);
+      of->session->kernels->gate_squared_relu(gate, up, gate, size);
     else
-      tq_op_gate_silu(of->session->kernels, gate, up, size, gate);
+      of->session->kernels->gate_silu(gate, up, gate, size);
     if (sizes->sub_norms) normalize(of, gate, of->weights->norms[TQ_NORM_FFN_SUB], size, gate);
     prepare(of, &of->weights->linears[TQ_LINEAR_DOWN], 1, of->session->gate, t);
   }
@@ -323,12 +385,16 @@ static void step_down(void *context, unsigned member, unsigned members) {
            member, members);
 }
 
-static void step_ffn_residual(void *context, unsigned member, unsigned members) {
+/* The residual stream behind the last layer, given to the caller when more layers follow. */
+static void step_end(void *context, unsigned member, unsigned members) {
   const pass *of = context;
   size_t size = of->model->hyperparameters.dimension, begin, end;
   tq_team_share(of->batch->count, member, members, &begin, &end);
-  for (size_t t = begin; t < end; t++)
-    tq_op_residual(of->session->residual + t * size, of->session->projected + t * size, size);
+  for (size_t t = begin; t < end; t++) {
+    const float *stream = add_projected(of, t);
+    if (of->end_layer < of->model->hyperparameters.layers)
+      memcpy(of->batch->residual + t * size, stream, size * sizeof *stream);
+  }
 }
 
 /* The final norm of the tokens that want logits, packed together. */
@@ -351,18 +417,31 @@ static void step_head(void *context, unsigned member, unsigned members) {
 /* ---- the whole ---- */
 
 static const tq_team_task layer_steps[] = {
-    step_attention_norm, step_query_key_value, step_rope,     step_attention, step_attended,     step_output,
-    step_ffn_norm,       step_gate_up,         step_activate, step_down,      step_ffn_residual,
+    step_attention_norm, step_query_key_value, step_rope,    step_attention, step_attended,
+    step_output,         step_ffn_norm,        step_gate_up, step_activate,  step_down,
 };
 
-static void run_layers(pass *of) {
-  for (of->layer = of->first_layer; of->layer < of->end_layer; of->layer++) {
+static void run(pass *of, tq_team_task step) { tq_team_run(of->session->team, step, of); }
+
+/* A layer is verified just before it is computed, so that it is read from memory once. */
+static tq_status run_layers(pass *of, tq_error *error) {
+  tq_status status = TQ_OK;
+  for (of->layer = of->first_layer; !status && of->layer < of->end_layer; of->layer++) {
     of->weights = &of->model->layers[of->layer];
-    for (size_t i = 0; i < sizeof layer_steps / sizeof layer_steps[0]; i++) {
-      if (layer_steps[i] == step_attended && !has_step_attended(of)) continue;
-      tq_team_run(of->session->team, layer_steps[i], of);
-    }
+    status = verify(of, &of->session->touched[of->layer], of->weights->linears, TQ_LINEARS, error);
+    for (size_t i = 0; !status && i < sizeof layer_steps / sizeof layer_steps[0]; i++)
+      if (layer_steps[i] != step_attended || has_step_attended(of)) run(of, layer_steps[i]);
   }
+  return status;
+}
+
+static tq_status run_head(pass *of, tq_error *error) {
+  if (!of->wanted) return TQ_OK;
+  tq_status status = verify(of, &of->session->touched[of->model->hyperparameters.layers], &of->model->head, 1, error);
+  if (status) return status;
+  run(of, step_final_norm);
+  run(of, step_head);
+  return TQ_OK;
 }
 
 static void keep_positions(const pass *of) {
@@ -381,17 +460,15 @@ tq_status tq_forward(tq_session *session, const tq_batch *batch, const float **l
   of.end_layer = batch->end_layer ? batch->end_layer : sizes->layers;
   tq_status status = check_batch(&of, error);
   if (!status) status = prepare_logits(&of, error);
-  if (!status) status = touch(&of, error);
+  if (!status) status = verify_embeddings(&of, error);
   if (status) return status;
-  tq_team_run(session->team, step_begin, &of);
-  run_layers(&of);
+  run(&of, step_begin);
+  status = run_layers(&of, error);
+  if (status) return status;
+  run(&of, step_end);
+  status = run_head(&of, error);
+  if (status) return status;
   keep_positions(&of);
-  if (of.end_layer < sizes->layers)
-    memcpy(batch->residual, session->residual, batch->count * sizes->dimension * sizeof *batch->residual);
-  if (of.wanted) {
-    tq_team_run(session->team, step_final_norm, &of);
-    tq_team_run(session->team, step_head, &of);
-  }
   if (logits) *logits = of.wanted ? session->logits : NULL;
   return TQ_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/team.h"
 #include "model/architecture.h"
+#include "model/cache.h"
 #include "model/rotation.h"
 #include "ops/ops.h"
 
@@ -41,25 +42,25 @@ struct tq_session {
   tq_team *team;
   uint32_t context, sequences, batch;
   tq_activations activations; /* not RECORDED */
-  /* keys and values: [layer][sequence][kv head][position][head_dimension] */
-  float *keys, *values;
-  uint32_t *held; /* [sequence][layer]: positions that are there */
-  uint32_t *next; /* [sequence]: scratch for checking a batch */
-  bool *touched;  /* [layer], then the embedding and the head: verified if the file is opened lazily */
-  /* activations of a batch: [token][size] */
-  float *residual;         /* [token][streams = 1][dimension] */
-  float *normed;           /* [token][dimension] */
-  float *query, *attended; /* [token][heads * head_dimension] */
-  float *key, *value;      /* [token][kv_heads * head_dimension] */
-  float *gate, *up;        /* [token][feed_forward] */
-  float *projected;        /* [token][dimension]: what a residual stream is given */
-  float *cosines, *sines;  /* [token][rope_dimensions / 2] */
-  float *rotated;          /* [token][longest input]: an input as rotated weights meet it; NULL without a rotation */
-  tq_codes codes[2];       /* the same for integers, of inputs as they are and rotated */
-  float *logits;           /* [wanted][vocabulary] */
-  size_t logits_capacity;  /* in tokens */
-  uint32_t *wanted;        /* [batch]: which tokens want logits */
-  float *scratch;          /* [member][scratch_size]: a decoded row, or the scores of a head */
+  tq_cache cache;             /* head (layer * sequences + sequence) * kv_heads + kv head */
+  uint32_t *held;             /* [sequence][layer]: positions that are there */
+  uint32_t *next;             /* [sequence]: scratch for checking a batch */
+  bool *touched;              /* [layer], then the head: verified if the file is opened lazily */
+  /* Activations of a batch: [token][size]. Between its norm and its product, attention and feed-forward have the memory
+   * to themselves in turn: `attended` lies where `normed` does, `query`, `key` and `value` where `gate` and `up` do,
+   * and `projected` where `up` does. */
+  float *residual;            /* [token][streams = 1][dimension] */
+  float *normed, *attended;   /* [token][dimension], [token][heads * head_dimension] */
+  float *query, *key, *value; /* [token][heads * head_dimension], twice [token][kv_heads * head_dimension] */
+  float *gate, *up;           /* [token][feed_forward] */
+  float *projected;           /* [token][dimension]: what a residual stream is given */
+  float *cosines, *sines;     /* [token][rope_dimensions / 2] */
+  float *rotated;             /* [token][longest input]: an input as rotated weights meet it; NULL without a rotation */
+  tq_codes codes[2];          /* the same for integers, of inputs as they are and rotated */
+  float *logits;              /* [wanted][vocabulary] */
+  size_t logits_capacity;     /* in tokens */
+  uint32_t *wanted;           /* [batch]: which tokens want logits */
+  float *scratch;             /* [member][scratch_size]: of a kernel */
   size_t scratch_size;
 };
 

@@ -3,6 +3,8 @@
  * Integers: Wang et al., "BitNet" (2023), equations 4 to 6, with an 8-bit range as in BitNet b1.58. */
 #include "ops/ops.h"
 
+#include "tq/ternary.h"
+
 /* Bits of *made. */
 enum { ROTATED = 1, PLAIN_CODES = 2, ROTATED_CODES = 4 };
 
@@ -12,10 +14,9 @@ static bool meets_integers(const tq_linear *linear, const tq_input *input) {
 
 static void make_codes(const tq_kernels *kernels, const float *x, size_t columns, const tq_codes *codes,
                        size_t vector) {
-  size_t steps = tq_step_count(columns, codes->block), block = codes->block ? codes->block : columns;
-  for (size_t k = 0, begin = 0; begin < columns; k++, begin += block)
-    kernels->quantize(x + begin, columns - begin < block ? columns - begin : block,
-                      codes->codes + vector * columns + begin, codes->steps + vector * steps + k);
+  kernels->quantize(x, columns, codes->block, codes->codes + vector * tq_code_stride(columns),
+                    codes->steps + vector * tq_step_count(columns, codes->block),
+                    codes->sums + vector * tq_step_count(columns, TQ_SPAN));
 }
 
 void tq_op_input(const tq_kernels *kernels, const tq_linear *linear, const tq_input *input, size_t vector,

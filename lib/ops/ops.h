@@ -1,6 +1,7 @@
-/* Operations of a forward pass. Each works on one vector, one head or a range of rows, so that the caller decides what
- * runs on which thread, and gives the same bits however the work is cut. The first lines of each file give shapes and
- * source; the backward of an operation belongs behind its forward in the same file. */
+/* Operations of a forward pass that are more than a kernel (kernels/kernels.h). Each works on one vector or a range of
+ * rows, so that the caller decides what runs on which thread, and gives the same bits however the work is cut. The
+ * first lines of each file give shapes and source; the backward of an operation belongs behind its forward in the same
+ * file. */
 #ifndef TQ_OPS_OPS_H
 #define TQ_OPS_OPS_H
 
@@ -42,35 +43,17 @@ typedef struct tq_input {
 void tq_op_input(const tq_kernels *kernels, const tq_linear *linear, const tq_input *input, size_t vector,
                  unsigned *made);
 
-/* y[count][rows] for the rows [begin, end), from the forms of `count` vectors; scratch is tq_row_scratch(columns)
- * floats. */
+/* y[count][rows] for the rows [begin, end), from the forms of `count` vectors; scratch is tq_linear_scratch(columns)
+ * floats. Of ternary weights, `begin` is a multiple of TQ_PANEL_ROWS, and `end` is one or the number of rows. */
 void tq_op_linear(const tq_kernels *kernels, const tq_linear *linear, uint64_t begin, uint64_t end,
                   const tq_input *input, size_t count, float *y, float *scratch);
 
-/* y[size] = the embedding of `token`; scratch is tq_row_scratch(columns) floats. */
+/* y[size] = the embedding of `token`; scratch is tq_linear_scratch(columns) floats. */
 void tq_op_embedding(const tq_matrix *embedding, uint32_t token, float *y, float *scratch);
-
-/* y[size] = x / sqrt(mean(x^2) + epsilon) * weight. `y` may be `x`. */
-void tq_op_rms_norm(const tq_kernels *kernels, const float *x, const float *weight, size_t size, float epsilon,
-                    float *y);
 
 /* cosines[pairs], sines[pairs] of position * frequencies[pair], times `magnitude`. */
 void tq_op_rope_angles(const double *frequencies, size_t pairs, uint32_t position, double magnitude, float *cosines,
                        float *sines);
-/* Rotates the pairs (x[i], x[i + pairs]) of one head in place. */
-void tq_op_rope(float *x, size_t pairs, const float *cosines, const float *sines);
-
-/* y[size] = softmax(scale * q.k) v over `positions` keys and values [positions][size]; scratch holds `positions`
- * floats. */
-void tq_op_attention(const tq_kernels *kernels, const float *query, const float *keys, const float *values,
-                     size_t positions, size_t size, float scale, float *y, float *scratch);
-
-/* y[size] = silu(gate) * up, or max(gate, 0)^2 * up. `y` may be `gate`. */
-void tq_op_gate_silu(const tq_kernels *kernels, const float *gate, const float *up, size_t size, float *y);
-void tq_op_gate_squared_relu(const tq_kernels *kernels, const float *gate, const float *up, size_t size, float *y);
-
-/* stream[size] += x */
-void tq_op_residual(float *stream, const float *x, size_t size);
 
 /* -log softmax(logits)[target], in double. */
 double tq_op_cross_entropy(const float *logits, size_t size, size_t target);

@@ -1,5 +1,5 @@
-/* x [2 * pairs], cosines [pairs], sines [pairs] -> x rotated
- * forward: (x_i, x_{i+pairs}) -> (x_i c_i - x_{i+pairs} s_i, x_{i+pairs} c_i + x_i s_i)
+/* frequencies [pairs], position -> cosines [pairs], sines [pairs], by which the kernel `rope` turns a head
+ * forward: c_i = magnitude * cos(position * frequency_i), s_i alike
  * Su et al., "RoFormer" (2021), section 3.4.2, with the pairs half a head apart as Hugging Face has them. */
 #include "ops/ops.h"
 
@@ -13,13 +13,5 @@ void tq_op_rope_angles(const double *frequencies, size_t pairs, uint32_t positio
     double angle = (double)position * frequencies[i];
     cosines[i] = (float)(cos(angle) * magnitude);
     sines[i] = (float)(sin(angle) * magnitude);
-  }
-}
-
-void tq_op_rope(float *x, size_t pairs, const float *cosines, const float *sines) {
-  for (size_t i = 0; i < pairs; i++) {
-    float a = x[i], b = x[i + pairs];
-    x[i] = a * cosines[i] - b * sines[i];
-    x[i + pairs] = b * cosines[i] + a * sines[i];
   }
 }

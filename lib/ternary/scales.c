@@ -19,6 +19,13 @@ uint64_t tq_scale_count(uint32_t granularity, uint32_t group, uint64_t rows, uin
   }
 }
 
+uint64_t tq_scale_index(uint32_t granularity, uint32_t group, uint64_t rows, uint64_t columns, uint64_t row,
+                        uint64_t column) {
+  if (granularity != TQ_PER_GROUP) return granularity == TQ_PER_ROW ? row : 0;
+  uint64_t place = row % TQ_PANEL_ROWS;
+  return (row - place) * groups_per_row(group, columns) + column / group * tq_panel_height(rows, row) + place;
+}
+
 float tq_scale_load(uint32_t encoding, uint32_t direction, const void *table, uint64_t index) {
   const uint8_t *bytes = table;
   float scale = encoding == TQ_F32   ? tq_load_f32(bytes + 4 * index)
@@ -77,13 +84,11 @@ static void scale_run(const int8_t *trits, uint64_t count, float scale, float *v
   }
 }
 
-void tq_trits_scale(const int8_t *trits, uint64_t row, uint64_t columns, uint32_t granularity, uint32_t group,
-                    uint32_t encoding, uint32_t direction, const void *table, float *values) {
-  uint64_t run = granularity == TQ_PER_GROUP ? group : columns;
-  uint64_t index = granularity == TQ_PER_GROUP ? row * groups_per_row(group, columns)
-                   : granularity == TQ_PER_ROW ? row
-                                               : 0;
-  for (uint64_t c = 0; c < columns; c += run, index++) {
+void tq_trits_scale(const int8_t *trits, uint64_t rows, uint64_t row, uint64_t columns, uint32_t granularity,
+                    uint32_t group, uint32_t encoding, uint32_t direction, const void *table, float *values) {
+  uint64_t run = granularity == TQ_PER_GROUP ? group : columns, apart = tq_panel_height(rows, row);
+  uint64_t index = tq_scale_index(granularity, group, rows, columns, row, 0);
+  for (uint64_t c = 0; c < columns; c += run, index += apart) {
     uint64_t count = columns - c < run ? columns - c : run;
     scale_run(trits + c, count, tq_scale_load(encoding, direction, table, index), values + c);
   }

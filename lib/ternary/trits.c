@@ -3,6 +3,8 @@
  * constant span. */
 #include "tq/ternary.h"
 
+#include <string.h>
+
 enum { BASE3_CODES = 243 };
 
 /* Weights that a byte holds. */
@@ -10,9 +12,15 @@ static uint64_t weights_per_byte(uint32_t encoding) { return encoding == TQ_TERN
 
 static const uint8_t powers_of_3[5] = {1, 3, 9, 27, 81};
 
+/* The span of the last block: whole pieces, so that the 4 columns of a piece begin at a multiple of 4. */
+static uint64_t tail_span(uint64_t per_byte, uint64_t weights) {
+  uint64_t per_piece = per_byte * TQ_PIECE;
+  return (weights + per_piece - 1) / per_piece * TQ_PIECE;
+}
+
 uint64_t tq_trit_row_bytes(uint32_t encoding, uint64_t columns) {
   uint64_t per_byte = weights_per_byte(encoding), per_block = per_byte * TQ_SPAN;
-  return columns / per_block * TQ_SPAN + (columns % per_block + per_byte - 1) / per_byte;
+  return columns / per_block * TQ_SPAN + tail_span(per_byte, columns % per_block);
 }
 
 /* One block: byte m of `span` bytes holds the weights m, span + m, 2 span + m, ... of `count`. */
@@ -28,7 +36,7 @@ static bool next_block(uint32_t encoding, uint64_t columns, block *b) {
   b->first += b->count;
   uint64_t rest = columns - b->first;
   b->count = rest < per_block ? rest : per_block;
-  b->span = (b->count + per_byte - 1) / per_byte;
+  b->span = tail_span(per_byte, b->count);
   return b->count > 0;
 }
 
@@ -185,6 +193,37 @@ bool tq_trits_valid(uint32_t encoding, const uint8_t *row, uint64_t columns, uin
     }
   }
   return true;
+}
+
+/* ---- panels ---- */
+
+uint64_t tq_panel_height(uint64_t rows, uint64_t row) {
+  uint64_t left = rows - row / TQ_PANEL_ROWS * TQ_PANEL_ROWS;
+  return left < TQ_PANEL_ROWS ? left : TQ_PANEL_ROWS;
+}
+
+/* Where a row's first piece lies. */
+static uint64_t row_offset(uint64_t row, uint64_t row_bytes) {
+  uint64_t place = row % TQ_PANEL_ROWS;
+  return (row - place) * row_bytes + place * TQ_PIECE;
+}
+
+void tq_panel_store_row(uint8_t *codes, uint64_t rows, uint64_t row, uint64_t row_bytes, const uint8_t *bytes) {
+  uint64_t apart = tq_panel_height(rows, row) * TQ_PIECE;
+  codes += row_offset(row, row_bytes);
+  for (uint64_t i = 0; i < row_bytes; i += TQ_PIECE, codes += apart) memcpy(codes, bytes + i, TQ_PIECE);
+}
+
+void tq_panel_load_row(const uint8_t *codes, uint64_t rows, uint64_t row, uint64_t row_bytes, uint8_t *bytes) {
+  uint64_t apart = tq_panel_height(rows, row) * TQ_PIECE;
+  uint64_t i = 0;
+  codes += row_offset(row, row_bytes);
+  for (; row_bytes - i >= 4 * TQ_PIECE; i += 4 * TQ_PIECE, codes += 4 * apart) { /* twice as fast as one by one */
+    uint8_t four[4 * TQ_PIECE];
+    for (size_t k = 0; k < 4; k++) memcpy(four + k * TQ_PIECE, codes + k * apart, TQ_PIECE);
+    memcpy(bytes + i, four, sizeof four);
+  }
+  for (; i < row_bytes; i += TQ_PIECE, codes += apart) memcpy(bytes + i, codes, TQ_PIECE);
 }
 
 /* How many of at most 255 trits are `value`: small enough for a compiler to count in bytes, many at a time. */

@@ -66,8 +66,6 @@ void ck_contains(const char *text, const char *part) {
 
 /* ---- a ternary model, made with the writer ---- */
 
-enum { ROW_BYTES = 128 };
-
 static void begin_tensor(tq_writer *writer, const char *role, uint64_t rows, uint64_t columns) {
   tq_tensor tensor = {.role = role, .name = role, .source_type = "", .dimensions = rows ? 2 : 1};
   tensor.shape[0] = rows ? rows : columns;
@@ -109,7 +107,7 @@ static void add_blocks(tq_writer *writer, const char *role, uint64_t rows, uint6
 void add_codes(tq_writer *writer, const char *role, uint64_t rows, uint64_t columns, const codes *c) {
   static const int8_t pattern[2][4] = {{-1, 0, 1, 1}, {-1, 0, 1, 2}};
   int8_t trits[FFN];
-  uint8_t row[ROW_BYTES];
+  uint8_t *matrix = malloc((size_t)(rows * tq_trit_row_bytes(c->encoding, columns)));
   uint64_t counts[4] = {0}, scales = tq_scale_count(c->granularity, c->group, rows, columns);
   tq_part values = {.kind = TQ_PART_VALUES, .encoding = c->encoding, .type_name = ""};
   tq_part table = {.kind = TQ_PART_SCALES,
@@ -122,10 +120,11 @@ void add_codes(tq_writer *writer, const char *role, uint64_t rows, uint64_t colu
   begin_tensor(writer, role, rows, columns);
   ck_ok(tq_writer_part_begin(writer, &values, error));
   for (uint64_t r = 0; r < rows; r++) {
-    tq_trits_pack(c->encoding, trits, columns, row);
+    put_trits(c->encoding, trits, rows, r, columns, matrix);
     tq_trits_count(trits, columns, counts);
-    ck_ok(tq_writer_part_write(writer, row, tq_trit_row_bytes(c->encoding, columns), error));
   }
+  ck_ok(tq_writer_part_write(writer, matrix, rows * tq_trit_row_bytes(c->encoding, columns), error));
+  free(matrix);
   ck_ok(tq_writer_part_end(writer, error));
   ck_ok(tq_writer_part_begin(writer, &table, error));
   for (uint64_t i = 0; i < scales; i++) {

@@ -1,8 +1,10 @@
 /* tq-convert as a user runs it: every way there and back, and the same model whatever carries it. */
 #include "base/bytes.h"
+#include "tests/container_support.h"
 #include "tests/gguf_builder.h"
 #include "tests/pickle_builder.h"
 #include "tests/support.h"
+#include "tests/ternary_files.h"
 #include "tq/container.h"
 
 #include <dirent.h>
@@ -692,34 +694,29 @@ END_TEST
 
 /* ---- codes and hashes ---- */
 
+/* One matrix of a whole panel and three rows, of blocks and a tail in either code. */
 static void write_ternary(const char *path) {
-  enum { ROWS = 6, COLUMNS = 331 };
-  static const uint8_t content[16] = {1};
-  uint64_t counts[4] = {0, ROWS * COLUMNS, 0, 0};
+  static const uint8_t none[16];
+  uint64_t state = 1;
+  ternary matrix = {
+      .rows = 19, .columns = 331, .code = TQ_TERNARY_BASE3, .granularity = TQ_PER_ROW, .encoding = TQ_F32};
   tq_writer *writer;
-  tq_tensor matrix = {.role = "layers.0.q", .name = "q", .source_type = "", .dimensions = 2, .shape = {ROWS, COLUMNS}};
-  tq_part codes = {.kind = TQ_PART_VALUES, .encoding = TQ_TERNARY_BASE3, .type_name = ""};
-  tq_part scales = {.kind = TQ_PART_SCALES, .encoding = TQ_F32, .granularity = TQ_PER_ROW, .type_name = ""};
-  /* 331 columns are two blocks of 160 and a tail of three bytes; 0x80 is five zeros. */
-  uint8_t row[64 + 3], scale[4 * ROWS];
-  memset(row, 0x80, sizeof row);
-  for (size_t i = 0; i < ROWS; i++) tq_store_f32(scale + 4 * i, (float)(i + 1));
+  ternary_random(&matrix, SCALES_ANY, &state);
   ck_ok(tq_writer_create(path, 0, &writer, error));
   ck_ok(tq_writer_metadata(writer, NULL, 0, 0, error));
-  ck_ok(tq_writer_tensor_begin(writer, &matrix, error));
-  ck_ok(tq_writer_part_begin(writer, &codes, error));
-  for (size_t i = 0; i < ROWS; i++) ck_ok(tq_writer_part_write(writer, row, sizeof row, error));
-  ck_ok(tq_writer_part_end(writer, error));
-  ck_ok(tq_writer_part_begin(writer, &scales, error));
-  ck_ok(tq_writer_part_write(writer, scale, sizeof scale, error));
-  ck_ok(tq_writer_part_end(writer, error));
-  ck_ok(tq_writer_tensor_end(writer, counts, content, error));
-  ck_ok(tq_writer_finish(writer, (const uint8_t[16]){0}, (const uint8_t[16]){0}, error));
+  ck_ok(ternary_put(writer, &matrix, "layers.0.q", 0, NULL, 0, error));
+  ck_ok(tq_writer_finish(writer, none, none, error));
+  ternary_free(&matrix);
+  image file = load_image(path);
+  reseal_contents(file);
+  write_file(path, file.data, file.size);
+  free(file.data);
 }
 
 static uint32_t encoding_of(const char *path) {
   tq_file *file;
   ck_ok(tq_file_open(path, TQ_VERIFY_FULL, &file, error));
+  ck_ok(tq_file_verify_content(file, error));
   uint32_t encoding = tq_file_tensor(file, 0)->parts[0].encoding;
   tq_file_close(file);
   return encoding;

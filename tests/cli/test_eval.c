@@ -22,7 +22,7 @@ static char *evaluate(int expected, char **errors, const char *const *arguments,
 }
 
 static json_t *evaluate_json_with(const char *model, const char *file, const char *context, const char *threads,
-                                  const char *activations, const char *input) {
+                                  const char *activations, const char *kv, const char *input) {
   const char *const arguments[] = {"tq-eval",
                                    "perplexity",
                                    model,
@@ -33,6 +33,8 @@ static json_t *evaluate_json_with(const char *model, const char *file, const cha
                                    "--json",
                                    "-t",
                                    threads,
+                                   "--kv",
+                                   kv,
                                    activations ? "--activations" : NULL,
                                    activations,
                                    NULL};
@@ -59,7 +61,7 @@ static const char *chain_path(void) {
 
 static json_t *evaluate_json(const char *model, const char *file, const char *context, const char *threads,
                              const char *input) {
-  return evaluate_json_with(model, file, context, threads, NULL, input);
+  return evaluate_json_with(model, file, context, threads, NULL, "f16", input);
 }
 
 static double number(const json_t *json, const char *key) {
@@ -85,6 +87,7 @@ START_TEST(perplexity_is_the_definitions) {
   ck_assert_double_eq(number(json, "predictions"), 4);
   ck_assert_double_eq(number(json, "tokens"), 13);
   ck_assert_str_eq(json_string_value(json_object_get(json, "activations")), "float");
+  ck_assert_str_eq(json_string_value(json_object_get(json, "kv")), "f16");
   json_decref(json);
   const char *const arguments[] = {"tq-eval", "perplexity", model, "-f", "-", NULL};
   char *errors, *output = evaluate(0, &errors, arguments, "abcdeabcceab"), expected[128];
@@ -130,6 +133,8 @@ START_TEST(wrong_usage_is_told) {
                 "-t takes a whole number");
   ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", "--activations", "int4", NULL}, NULL, 2,
                 "--activations takes float, int8-token or int8-block, not 'int4'");
+  ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", "--kv", "f32", NULL}, NULL, 2,
+                "--kv takes f16 or q8, not 'f32'");
   ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "-", NULL}, "abcdeabcde", 2,
                 "its 11 tokens are fewer than two chunks of 6");
   ck_eval_fails((const char *[]){"tq-eval", "perplexity", model, "-f", "/nonexistent/x", NULL}, NULL, 1,
@@ -241,20 +246,21 @@ static const char *beginning(const char *relative, size_t most) {
   return part;
 }
 
-/* What separates two implementations of the same floats, and rounding the activations: measured 1.2e-4 at most, and
- * 1.1e-3. */
+/* What separates two implementations of the same floats, and rounding the activations, or keys and values: measured
+ * 1.2e-4 at most, 1.1e-3 and 2.4e-3. */
 static const struct {
-  const char *activations;
+  const char *activations, *kv;
   double tolerance;
-} kinds[] = {{"float", 5e-4}, {"int8-token", 2e-3}, {"int8-block", 2e-3}};
+} kinds[] = {{"float", "f16", 5e-4}, {"int8-token", "f16", 2e-3}, {"int8-block", "f16", 2e-3}, {"float", "q8", 4e-3}};
 
 static void ck_perplexity(const char *model, const char *text, const char *context, double expected) {
   for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-    json_t *json = evaluate_json_with(model, text, context, "2", kinds[k].activations, NULL);
+    json_t *json = evaluate_json_with(model, text, context, "2", kinds[k].activations, kinds[k].kv, NULL);
     double actual = number(json, "perplexity"), off = fabs(actual / expected - 1);
-    ck_assert_msg(off < kinds[k].tolerance, "with %s: %.4f is off by %.1e of %.4f", kinds[k].activations, actual, off,
-                  expected);
+    ck_assert_msg(off < kinds[k].tolerance, "with %s, %s: %.4f is off by %.1e of %.4f", kinds[k].activations,
+                  kinds[k].kv, actual, off, expected);
     ck_assert_str_eq(json_string_value(json_object_get(json, "activations")), kinds[k].activations);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "kv")), kinds[k].kv);
     json_decref(json);
   }
 }

@@ -16,15 +16,25 @@ START_TEST(verify_tells_intact_from_damaged) {
   write_ternary(path, "verify", 6, false);
   char *output = inspect(0, NULL, "--verify", path, NULL), *errors, expected[256];
   json_t *json = inspect_json(path);
-  snprintf(expected, sizeof expected, "%s: intact (11 tensors, 11 chunks, xxh3-128 %s)\n", path,
+  snprintf(expected, sizeof expected, "%s: intact (hashes of 11 tensors, 11 chunks, xxh3-128 %s)\n", path,
            string_at(json, "hash/value"));
   ck_assert_str_eq(output, expected);
-  ck_assert(json_is_false(at(json, "verified")));
+  ck_assert(json_is_null(at(json, "verified")));
+  free(output);
+  output = inspect(0, NULL, "--verify=content", path, NULL);
+  snprintf(expected, sizeof expected, "%s: intact (hashes and content of 11 tensors, 11 chunks, xxh3-128 %s)\n", path,
+           string_at(json, "hash/value"));
+  ck_assert_str_eq(output, expected);
   free(output), json_decref(json);
-  output = inspect(0, NULL, "--verify", "--json", path);
-  json = json_loads(output, 0, NULL);
-  ck_assert(json_is_true(at(json, "verified")));
-  free(output), json_decref(json);
+  for (size_t i = 0; i < 2; i++) {
+    output = inspect(0, NULL, i ? "--verify=content" : "--verify", "--json", path);
+    json = json_loads(output, 0, NULL);
+    ck_assert_str_eq(string_at(json, "verified"), i ? "content" : "hashes");
+    free(output), json_decref(json);
+    output = inspect(0, NULL, i ? "--verify=content" : "--verify", "--tensors", path);
+    ck_contains(output, i ? ", hashes and content verified)" : ", hashes verified)");
+    free(output);
+  }
   size_t size;
   uint8_t *bytes = read_file(path, &size);
   bytes[size - 100] ^= 4;
@@ -55,7 +65,8 @@ START_TEST(verify_computes_the_digests_anew) {
     reseal(file);
     write_file(path, file.data, file.size);
     free(file.data);
-    free(inspect(3, &errors, "--verify", path, NULL));
+    free(inspect(0, NULL, "--verify", path, NULL));
+    free(inspect(3, &errors, "--verify=content", path, NULL));
     ck_contains(errors, i < 2 ? rows[i].message : "tensor embedding: its content digest is not that of its weights");
     free(errors);
   }
@@ -93,7 +104,7 @@ START_TEST(verify_applies_patches) {
   write_file(packed, gguf, bytes);
   free(gguf);
   ck_assert_int_eq(run_tool((const char *[]){"tq-convert", "-q", packed, "-o", path, NULL}, NULL, NULL, NULL), 0);
-  free(inspect(0, NULL, "--verify", path, NULL));
+  free(inspect(0, NULL, "--verify=content", path, NULL));
   uint64_t size, offset = find_patch(path, &size);
   image file = load_image(path);
   memset(file.data + offset + 16, 0x55, (size_t)size - 16);
@@ -101,7 +112,8 @@ START_TEST(verify_applies_patches) {
   write_file(path, file.data, file.size);
   free(file.data);
   char *errors;
-  free(inspect(3, &errors, "--verify", path, NULL));
+  free(inspect(0, NULL, "--verify", path, NULL));
+  free(inspect(3, &errors, "--verify=content", path, NULL));
   ck_contains(errors, "patch");
   free(errors);
 }

@@ -386,6 +386,13 @@ START_TEST(activations_are_chosen) {
 }
 END_TEST
 
+START_TEST(types_of_cache_are_chosen) {
+  const char *model = chain_path();
+  ck_output(model, "MODEL -p b --temp 0 --kv f16", "STOPc");
+  ck_output(model, "MODEL -p b --temp 0 --kv q8", "STOPc");
+}
+END_TEST
+
 START_TEST(timing_and_seed_are_on_stderr) {
   const char *model = chain_path();
   outcome of = run(model, "MODEL -p a", NULL);
@@ -426,6 +433,7 @@ START_TEST(wrong_usage_is_told) {
       {"MODEL -p a --chat --chat-template martian", "takes one of plain, qwen3, "},
       {"MODEL -p a --chat --chat-template martian", "bitnet, not 'martian'"},
       {"MODEL -p a --activations int8", "--activations takes float, int8-token or int8-block, not 'int8'"},
+      {"MODEL -p a --kv f32", "--kv takes f16 or q8, not 'f32'"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) ck_run_fails(model, wrong[i][0], 2, wrong[i][1]);
 }
@@ -607,6 +615,7 @@ int main(void) {
   tcase_add_test(known, messages_do_not_end_turns);
   tcase_add_test(known, unknown_chat_templates_are_refused);
   tcase_add_test(known, activations_are_chosen);
+  tcase_add_test(known, types_of_cache_are_chosen);
   tcase_add_test(known, timing_and_seed_are_on_stderr);
   tcase_add_test(known, wrong_usage_is_told);
   tcase_add_test(known, help_fits_a_screen);

@@ -19,8 +19,8 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 enum {
-  TQ_FORMAT_MAJOR = 0,
-  TQ_FORMAT_MINOR = 1,
+  TQ_FORMAT_MAJOR = 1,
+  TQ_FORMAT_MINOR = 0,
   TQ_MAX_DIMENSIONS = 8,
   TQ_MAX_PARTS = 16,
   TQ_CHUNK_SIZE = 1 << 20, /* bytes of a tensor that share one hash */
@@ -91,7 +91,8 @@ tq_status tq_file_open_memory(const char *name, const void *data, size_t size, t
                               tq_error *error);
 void tq_file_close(tq_file *file); /* NULL is allowed */
 
-/* Verifies everything now, whatever the level at opening. */
+/* Verifies everything now, whatever the level at opening. As opening in full does, it starts a thread for each
+ * processor until it is done, and of several chunks that differ it names the first. */
 tq_status tq_file_verify(const tq_file *file, tq_error *error);
 /* Verifies what the hashes cannot: that codes are codes, that the trit counts are theirs, and that each tensor's
  * content digest is that of its weights. Tensors that are carried, not understood, and those with low-rank factors are

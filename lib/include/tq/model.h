@@ -86,12 +86,26 @@ bool tq_activations_by_name(const char *name, tq_activations *activations);
 /* The name, "recorded" for TQ_ACTIVATIONS_RECORDED. */
 const char *tq_activations_name(tq_activations activations);
 
+/* How a session keeps keys and values. */
+typedef enum tq_cache_type {
+  TQ_CACHE_F16 = 0, /* as 16-bit floats */
+  TQ_CACHE_Q8       /* as 8-bit integers with a scale for each head of each position: half the memory */
+} tq_cache_type;
+
+/* "f16" or "q8"; false for another name. */
+bool tq_cache_type_by_name(const char *name, tq_cache_type *type);
+const char *tq_cache_type_name(tq_cache_type type);
+
+/* More tokens in a call take memory, and hardly make it faster. */
+enum { TQ_DEFAULT_BATCH = 128 };
+
 typedef struct tq_session_options {
   uint32_t context;   /* positions held per sequence; 0: the model's own */
   uint32_t sequences; /* 0: one */
-  uint32_t batch;     /* most tokens in one call; 0: 512 */
+  uint32_t batch;     /* most tokens in one call; 0: TQ_DEFAULT_BATCH */
   uint32_t threads;   /* 0: one per processor */
   tq_activations activations;
+  tq_cache_type cache;
 } tq_session_options;
 
 /* TQ_ERROR_SYSTEM when the sizes do not fit in memory, TQ_ERROR_USAGE when $TQ_CPU names kernels that there are not,
@@ -102,6 +116,7 @@ void tq_session_destroy(tq_session *session); /* NULL is allowed */
 uint32_t tq_session_context(const tq_session *session);
 /* What its weights meet: never TQ_ACTIVATIONS_RECORDED. */
 tq_activations tq_session_activations(const tq_session *session);
+tq_cache_type tq_session_cache(const tq_session *session);
 /* Forgets positions >= `from` of a sequence. */
 void tq_session_truncate(tq_session *session, uint32_t sequence, uint32_t from);
 
