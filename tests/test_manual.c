@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const tools[] = {"tq-convert", "tq-inspect", "tq-run", "tq-eval"};
+static const char *const tools[] = {"tq-convert", "tq-inspect", "tq-run", "tq-eval", "tq-bench"};
 
 /* True when the page has the text, and behind it a space or the end of the line. */
 static bool has_word(const char *page, const char *text) {
