@@ -85,7 +85,9 @@ static panel panel_at(const tq_matrix *matrix, uint64_t row) {
                  .codes = matrix->values + row * matrix->row_bytes};
 }
 
-INLINE __m512i load_line(const panel *of, size_t index) {
+/* `full` says that the panel has all its rows. */
+INLINE __m512i load_line(bool full, const panel *of, size_t index) {
+  if (full) return _mm512_loadu_si512(of->codes + index * LINE);
   return _mm512_maskz_loadu_epi32(of->rows, of->codes + index * of->line);
 }
 
@@ -137,7 +139,20 @@ INLINE __m512 next_scales(scale_reader *of) {
   return of->scales;
 }
 
-/* ---- one vector: codes are met as they come from memory ---- */
+/* Where steps of runs meet one scale for all of them, multiplies these; false where they do not, or are not ordinary.
+ */
+static bool multiply_steps(const shape *s, const float *steps, size_t count, float *factors) {
+  const tq_matrix *m = s->matrix;
+  if (m->granularity != TQ_PER_TENSOR || s->steps == 1) return false;
+  float scale = tq_scale_load(m->scale_encoding, m->direction, m->scales, 0);
+  if (!(fabsf(scale) <= ORDINARY && largest_magnitude(steps, count) <= ORDINARY)) return false;
+  for (size_t i = 0; i < count; i++) factors[i] = scale * steps[i];
+  return true;
+}
+
+/* ---- few vectors: codes are met as they come from memory ---- */
+
+enum { FEW = 4 };
 
 /* Sums of each span of the last block, which has shorter ones. */
 INLINE void sum_tail(bool base3, const shape *s, const panel *of, const int8_t *codes, const int32_t *sums,
@@ -146,7 +161,7 @@ INLINE void sum_tail(bool base3, const shape *s, const panel *of, const int8_t *
   for (size_t k = 0; k < count; k++) spans[k] = (row_sums)_mm512_set1_epi32(-sums[first + k]);
   for (size_t q = 0; q < s->tail; q += TQ_PIECE) {
     __m512i place[MOST_PLACES];
-    unpack_line(base3, load_line(of, s->blocks * BLOCK_LINES + q / TQ_PIECE), place);
+    unpack_line(base3, load_line(false, of, s->blocks * BLOCK_LINES + q / TQ_PIECE), place);
     for (size_t k = 0; k < places && k * s->tail + q < count * TQ_SPAN; k++) {
       size_t column = k * s->tail + q;
       spans[column / TQ_SPAN] =
@@ -155,93 +170,114 @@ INLINE void sum_tail(bool base3, const shape *s, const panel *of, const int8_t *
   }
 }
 
-/* A vector for rows that are a single run: sums of its activations in each place of whole blocks. */
-typedef struct whole_vector {
+/* One vector, with the sums of its activations in each place of whole blocks. */
+typedef struct vector {
   const int8_t *codes;
+  const float *steps;
   const int32_t *sums;
+  bool uniform; /* the steps are multiplied by the one scale already */
   int32_t place_sums[MOST_PLACES];
-  float step;
-} whole_vector;
+} vector;
 
-INLINE __m512 dot_whole(bool base3, const shape *s, const panel *of, const whole_vector *vector, __m512 scales) {
+static vector vector_at(const shape *s, const tq_codes *inputs, size_t t, float *factors) {
+  vector made = {.codes = inputs->codes + t * s->stride,
+                 .steps = inputs->steps + t * s->steps,
+                 .sums = inputs->sums + t * s->spans};
+  made.uniform = multiply_steps(s, made.steps, s->steps, factors);
+  if (made.uniform) made.steps = factors;
+  for (size_t i = 0; i < s->blocks * s->places; i++) made.place_sums[i % s->places] += made.sums[i];
+  return made;
+}
+
+/* Rows that are a single run. */
+INLINE __m512 dot_whole(bool base3, bool full, const shape *s, const panel *of, const vector *v) {
   size_t places = base3 ? 5 : 4;
   line_sums sums = {0};
-  const int8_t *codes = vector->codes;
+  const int8_t *codes = v->codes;
   for (size_t b = 0; b < s->blocks; b++, codes += places * TQ_SPAN)
     for (size_t q = 0; q < BLOCK_LINES; q++)
-      add_line(base3, &sums, load_line(of, b * BLOCK_LINES + q), codes + q * TQ_PIECE);
+      add_line(base3, &sums, load_line(full, of, b * BLOCK_LINES + q), codes + q * TQ_PIECE);
   row_sums place[MOST_PLACES], total = {0};
-  finish_sums(base3, &sums, vector->place_sums, place);
+  finish_sums(base3, &sums, v->place_sums, place);
   for (size_t k = 0; k < places; k++) total += place[k];
   if (s->tail) {
-    sum_tail(base3, s, of, vector->codes, vector->sums, place);
+    sum_tail(base3, s, of, v->codes, v->sums, place);
     for (size_t k = 0; k < s->spans - s->blocks * places; k++) total += place[k];
   }
-  return add_run(CAREFUL, _mm512_setzero_ps(), total, scales, _mm512_set1_ps(vector->step));
+  scale_reader scales = read_scales(s, of);
+  return add_run(CAREFUL, _mm512_setzero_ps(), total, next_scales(&scales), _mm512_set1_ps(*v->steps));
 }
 
 /* Where a row is in its runs. */
 typedef struct progress {
   __m512 total;
-  row_sums sum; /* of the run so far */
-  size_t spans; /* that it still lacks */
+  row_sums sum;     /* of the run so far */
+  size_t run, left; /* spans of a run, and those that this one still lacks */
   const float *step;
+  size_t step_apart;
   scale_reader scales;
 } progress;
 
-INLINE void end_run(progress *at, size_t spans, size_t step_apart) {
+INLINE void end_run(progress *at) {
   at->total = add_run(CAREFUL, at->total, at->sum, next_scales(&at->scales), _mm512_set1_ps(*at->step));
-  at->step += step_apart;
+  at->step += at->step_apart;
   at->sum = (row_sums){0};
-  at->spans = spans;
+  at->left = at->run;
 }
 
-INLINE __m512 dot_runs(bool base3, const shape *s, const panel *of, const tq_codes *vector) {
-  size_t places = base3 ? 5 : 4, spans = s->run / TQ_SPAN, step_apart = vector->block ? 1 : 0;
-  progress at = {_mm512_setzero_ps(), {0}, spans, vector->steps, read_scales(s, of)};
-  row_sums place[MOST_PLACES];
-  for (size_t b = 0; b <= s->blocks; b++) {
-    size_t count = b < s->blocks ? places : s->spans - b * places;
-    if (b < s->blocks) {
-      line_sums sums = {0};
-      for (size_t q = 0; q < BLOCK_LINES; q++)
-        add_line(base3, &sums, load_line(of, b * BLOCK_LINES + q), vector->codes + b * places * TQ_SPAN + q * TQ_PIECE);
-      finish_sums(base3, &sums, vector->sums + b * places, place);
-    } else {
-      sum_tail(base3, s, of, vector->codes, vector->sums, place);
-    }
-    for (size_t k = 0; k < count; k++) {
-      at.sum += place[k];
-      if (--at.spans == 0) end_run(&at, spans, step_apart);
-    }
+INLINE void add_span(adding how, progress *at, row_sums sum) {
+  if (how == UNIFORM) {
+    at->total = add_run(how, at->total, sum, _mm512_setzero_ps(), _mm512_set1_ps(*at->step++));
+    return;
   }
-  if (at.spans < spans) end_run(&at, spans, step_apart);
+  at->sum += sum;
+  if (--at->left == 0) end_run(at);
+}
+
+INLINE __m512 dot_runs(adding how, bool base3, bool full, const shape *s, const panel *of, const vector *v) {
+  size_t places = base3 ? 5 : 4, run = s->run / TQ_SPAN;
+  progress at = {_mm512_setzero_ps(), {0}, run, run, v->steps, s->steps > 1, read_scales(s, of)};
+  row_sums spans[MOST_PLACES];
+  const int8_t *codes = v->codes;
+  for (size_t b = 0; b < s->blocks; b++, codes += places * TQ_SPAN) {
+    line_sums sums = {0};
+    for (size_t q = 0; q < BLOCK_LINES; q++)
+      add_line(base3, &sums, load_line(full, of, b * BLOCK_LINES + q), codes + q * TQ_PIECE);
+    finish_sums(base3, &sums, v->sums + b * places, spans);
+    add_span(how, &at, spans[0]);
+    add_span(how, &at, spans[1]);
+    add_span(how, &at, spans[2]);
+    add_span(how, &at, spans[3]);
+    if (base3) add_span(how, &at, spans[4]);
+  }
+  if (s->tail) {
+    sum_tail(base3, s, of, v->codes, v->sums, spans);
+    for (size_t k = 0; k < s->spans - s->blocks * places; k++) add_span(how, &at, spans[k]);
+  }
+  if (how != UNIFORM && at.left < at.run) end_run(&at);
   return at.total;
 }
 
-static whole_vector whole_vector_of(const shape *s, const tq_codes *of) {
-  whole_vector made = {of->codes, of->sums, {0}, *of->steps};
-  for (size_t i = 0; i < s->blocks * s->places; i++) made.place_sums[i % s->places] += of->sums[i];
-  return made;
+INLINE __m512 dot(bool base3, bool full, const shape *s, const panel *of, const vector *v) {
+  if (s->runs == 1) return dot_whole(base3, full, s, of, v);
+  return v->uniform ? dot_runs(UNIFORM, base3, full, s, of, v) : dot_runs(CAREFUL, base3, full, s, of, v);
 }
 
-INLINE void multiply_vector(bool base3, const shape *s, uint64_t begin, uint64_t end, const tq_codes *vector,
-                            float *outputs) {
-  whole_vector whole = whole_vector_of(s, vector);
+/* A panel that was met once is in the nearest cache for the other vectors. */
+INLINE void multiply_few(bool base3, const shape *s, uint64_t begin, uint64_t end, const tq_codes *inputs, size_t count,
+                         float *outputs, float *scratch) {
+  vector vectors[FEW];
+  for (size_t t = 0; t < count; t++) vectors[t] = vector_at(s, inputs, t, scratch + t * s->steps);
   for (uint64_t row = begin; row < end; row += TQ_PANEL_ROWS) {
     panel of = panel_at(s->matrix, row);
-    __m512 y;
-    if (s->runs == 1) {
-      scale_reader scales = read_scales(s, &of);
-      y = dot_whole(base3, s, &of, &whole, next_scales(&scales));
-    } else {
-      y = dot_runs(base3, s, &of, vector);
+    for (size_t t = 0; t < count; t++) {
+      __m512 y = of.line == LINE ? dot(base3, true, s, &of, &vectors[t]) : dot(base3, false, s, &of, &vectors[t]);
+      _mm512_mask_storeu_ps(outputs + t * s->matrix->rows + row, of.rows, y);
     }
-    _mm512_mask_storeu_ps(outputs + row, of.rows, y);
   }
 }
 
-/* ---- several vectors: codes are unpacked for all of them ---- */
+/* ---- more vectors: codes are unpacked for all of them ---- */
 
 /* Panels are unpacked side by side, so that a tile reads them in order. */
 INLINE void unpack_panel(bool base3, const shape *s, const panel *of, uint8_t *lines) {
@@ -250,7 +286,7 @@ INLINE void unpack_panel(bool base3, const shape *s, const panel *of, uint8_t *l
     size_t b = i / BLOCK_LINES, apart = (b < s->blocks ? TQ_SPAN : s->tail) / TQ_PIECE;
     uint8_t *to = lines + (b * places * BLOCK_LINES + i % BLOCK_LINES) * PANELS * LINE;
     __m512i place[MOST_PLACES];
-    unpack_line(base3, load_line(of, i), place);
+    unpack_line(base3, load_line(false, of, i), place);
     for (size_t k = 0; k < places; k++) _mm512_store_si512(to + k * apart * PANELS * LINE, place[k]);
   }
 }
@@ -333,7 +369,6 @@ static void multiply_vectors(const shape *s, uint64_t begin, uint64_t end, const
                              float *outputs, float *scratch) {
   workspace space = workspace_in(s, scratch);
   size_t tiles = (count + VECTORS - 1) / VECTORS;
-  bool uniform = s->matrix->granularity == TQ_PER_TENSOR && s->steps > 1;
   integer_tile of = {.lines = space.lines,
                      .spans = s->spans,
                      .run = tq_step_count(s->run, TQ_SPAN),
@@ -354,12 +389,10 @@ static void multiply_vectors(const shape *s, uint64_t begin, uint64_t end, const
       of.codes = inputs->codes + first * s->stride;
       of.steps = inputs->steps + first * s->steps;
       of.outputs = outputs + first * of.rows + row;
+      bool uniform = multiply_steps(s, of.steps, vectors * s->steps, space.factors);
       bool ordinary = space.ordinary && largest_magnitude(of.steps, vectors * s->steps) <= ORDINARY;
-      if (ordinary && uniform) {
-        for (size_t k = 0; k < vectors * s->steps; k++) space.factors[k] = *space.scales * of.steps[k];
-        of.steps = space.factors;
-      }
-      multiply_tile(!ordinary ? CAREFUL : uniform ? UNIFORM : PLAIN, space.panels, vectors, of);
+      if (uniform) of.steps = space.factors;
+      multiply_tile(uniform ? UNIFORM : ordinary ? PLAIN : CAREFUL, space.panels, vectors, of);
     }
   }
 }
@@ -367,12 +400,12 @@ static void multiply_vectors(const shape *s, uint64_t begin, uint64_t end, const
 static void linear_rows_integer(const tq_matrix *matrix, uint64_t begin, uint64_t end, const tq_codes *inputs,
                                 size_t count, float *outputs, float *scratch) {
   shape s = shape_of(matrix, inputs->block);
-  if (count != 1)
+  if (count > FEW)
     multiply_vectors(&s, begin, end, inputs, count, outputs, scratch);
   else if (s.base3)
-    multiply_vector(true, &s, begin, end, inputs, outputs);
+    multiply_few(true, &s, begin, end, inputs, count, outputs, scratch);
   else
-    multiply_vector(false, &s, begin, end, inputs, outputs);
+    multiply_few(false, &s, begin, end, inputs, count, outputs, scratch);
 }
 
 /* ---- activations as 8-bit integers ---- */
@@ -413,14 +446,15 @@ static void quantize(const float *x, size_t count, size_t block, int8_t *codes, 
 
 /* ---- what the machine can do ---- */
 
+/* Loads that run far ahead of the memory are slower: each line waits for two multiplications after the one before. */
 static uint64_t read_memory(const uint8_t *data, size_t size) {
-  __m512i sums[4] = {_mm512_setzero_si512()};
-  for (size_t i = 0; i < size; i += 256) {
-    UNROLL
-    for (size_t k = 0; k < 4; k++) sums[k] = _mm512_xor_si512(sums[k], _mm512_loadu_si512(data + i + k * LINE));
+  row_sums sums = {0};
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (size_t i = 0; i < size; i += LINE) {
+    __m512i line = _mm512_loadu_si512(data + i);
+    sums = add_products(add_products(sums, line, ones), line, ones);
   }
-  return (uint64_t)_mm512_reduce_add_epi64(
-      _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3])));
+  return (uint32_t)_mm512_reduce_add_epi32((__m512i)sums);
 }
 
 static uint64_t multiply_integers(size_t rounds, int32_t *sum) {

@@ -209,61 +209,102 @@ static float dot_floats(const float *a, const float *b, size_t count) {
   return product;
 }
 
-static float dot_any(const tq_matrix *matrix, uint64_t row, const float *x, float *scratch) {
-  tq_row_decode(matrix, row, scratch);
+static float dot_decoded(void (*decode)(const tq_matrix *, uint64_t, float *), const tq_matrix *matrix, uint64_t row,
+                         const float *x, float *scratch) {
+  decode(matrix, row, scratch);
   return dot_floats(scratch, x, (size_t)matrix->columns);
+}
+
+static float dot_any(const tq_matrix *matrix, uint64_t row, const float *x, float *scratch) {
+  return dot_decoded(tq_row_decode, matrix, row, x, scratch);
 }
 
 static const reader any_reader = {dot_any, tq_row_decode};
 
-#define READER(name, ...)                                                                                              \
+#define DOT(name, ...)                                                                                                 \
   static float dot_##name(const tq_matrix *matrix, uint64_t row, const float *x, float *scratch) {                     \
     const format of = {__VA_ARGS__};                                                                                   \
     float product;                                                                                                     \
     return dot_row(of, matrix, row, x, &product) ? product : dot_any(matrix, row, x, scratch);                         \
-  }                                                                                                                    \
+  }
+
+#define DECODE(name, ...)                                                                                              \
   static void decode_##name(const tq_matrix *matrix, uint64_t row, float *scratch) {                                   \
     const format of = {__VA_ARGS__};                                                                                   \
     if (!decode_row(of, matrix, row, scratch)) tq_row_decode(matrix, row, scratch);                                    \
-  }                                                                                                                    \
+  }
+
+#define READER(name, ...)                                                                                              \
+  DOT(name, __VA_ARGS__)                                                                                               \
+  DECODE(name, __VA_ARGS__)                                                                                            \
   static const reader name##_reader = {dot_##name, decode_##name};
 
 READER(f32, NUMBERS, 128, 32, WHOLE_ROW, 0, NULL, unpack_f32)
 READER(f16, NUMBERS, 64, 32, WHOLE_ROW, 0, NULL, unpack_f16)
 READER(bf16, NUMBERS, 64, 32, WHOLE_ROW, 0, NULL, unpack_bf16)
 READER(i8, NUMBERS, 32, 32, WHOLE_ROW, 0, prepare_i8, unpack_i8)
-READER(q8_0, 32, 34, 32, WHOLE_ROW, 0, NULL, unpack_q8_0)
 READER(q4_0, 32, 18, 32, WHOLE_ROW, 0, NULL, unpack_q4_0)
 READER(q4_k, 256, 144, 64, 2, 2 * LANES, prepare_q4_k, unpack_q4_k)
 READER(q6_k, 256, 210, 32, 4, LANES, prepare_q6_k, unpack_q6_k)
 
+DECODE(q8_0, 32, 34, 32, WHOLE_ROW, 0, NULL, unpack_q8_0)
+#ifdef LANES_DOT_Q8_0
+static float dot_q8_0(const tq_matrix *matrix, uint64_t row, const float *x, float *scratch) {
+  (void)scratch;
+  return LANES_DOT_Q8_0(row_at(matrix, row), x, (size_t)matrix->columns);
+}
+#else
+DOT(q8_0, 32, 34, 32, WHOLE_ROW, 0, NULL, unpack_q8_0)
+#endif
+static const reader q8_0_reader = {dot_q8_0, decode_q8_0};
+
 /* ---- ternary codes: their trits first ---- */
 
-/* Trits of a run that share a scale. */
-static void scale_trits(const int8_t *trits, size_t count, float scale, float *floats) {
-  const trit_table table = trit_table_make(scale);
-  size_t i = 0;
-  for (; i + LANES <= count; i += LANES) lanes_store(floats + i, lanes_load_trits(trits + i, table));
-  if (i == count) return;
-  int8_t rest[LANES] = {0};
-  memcpy(rest, trits + i, count - i);
-  lanes_store_some(floats + i, count - i, lanes_load_trits(rest, table));
+/* Elements that share a scale. */
+static size_t scale_run(const tq_matrix *matrix) {
+  return matrix->granularity == TQ_PER_GROUP ? matrix->group : (size_t)matrix->columns;
+}
+
+static trit_table load_trit_table(const tq_matrix *matrix, uint64_t row, size_t column) {
+  uint64_t index =
+      tq_scale_index(matrix->granularity, matrix->group, matrix->rows, matrix->columns, row, (uint64_t)column);
+  return trit_table_make(tq_scale_load(matrix->scale_encoding, matrix->direction, matrix->scales, index));
+}
+
+/* Fewer than 16. */
+static lanes load_some_trits(const int8_t *trits, size_t count, trit_table table) {
+  int8_t some[LANES] = {0};
+  memcpy(some, trits, count);
+  return lanes_load_trits(some, table);
 }
 
 static void decode_ternary(const tq_matrix *matrix, uint64_t row, float *scratch) {
-  size_t columns = (size_t)matrix->columns, run = matrix->granularity == TQ_PER_GROUP ? matrix->group : columns;
+  size_t columns = (size_t)matrix->columns, run = scale_run(matrix);
   int8_t *trits = (int8_t *)(scratch + columns);
   tq_row_trits(matrix, row, (uint8_t *)(scratch + 2 * columns), trits);
-  for (size_t begin = 0; begin < columns; begin += run) {
-    uint64_t index = tq_scale_index(matrix->granularity, matrix->group, matrix->rows, columns, row, begin);
-    float scale = tq_scale_load(matrix->scale_encoding, matrix->direction, matrix->scales, index);
-    scale_trits(trits + begin, columns - begin < run ? columns - begin : run, scale, scratch + begin);
+  for (size_t i = 0, end = 0; i < columns; i = end) {
+    const trit_table table = load_trit_table(matrix, row, i);
+    end = columns - i < run ? columns : i + run;
+    for (; i + LANES <= end; i += LANES) lanes_store(scratch + i, lanes_load_trits(trits + i, table));
+    if (i < end) lanes_store_some(scratch + i, end - i, load_some_trits(trits + i, end - i, table));
   }
 }
 
 static float dot_ternary(const tq_matrix *matrix, uint64_t row, const float *x, float *scratch) {
-  decode_ternary(matrix, row, scratch);
-  return dot_floats(scratch, x, (size_t)matrix->columns);
+  size_t columns = (size_t)matrix->columns, run = scale_run(matrix);
+  if (run % LANES && run < columns) return dot_decoded(decode_ternary, matrix, row, x, scratch);
+  int8_t *trits = (int8_t *)scratch;
+  tq_row_trits(matrix, row, (uint8_t *)(scratch + columns), trits);
+  lanes sum = lanes_set(0.0f);
+  for (size_t i = 0, end = 0; i < columns; i = end) {
+    const trit_table table = load_trit_table(matrix, row, i);
+    end = columns - i < run ? columns : i + run;
+    for (; i + LANES <= end; i += LANES)
+      sum = lanes_add(sum, lanes_mul(lanes_load_trits(trits + i, table), lanes_load(x + i)));
+    if (i < end)
+      sum = lanes_add(sum, lanes_mul(load_some_trits(trits + i, end - i, table), lanes_load_some(x + i, end - i)));
+  }
+  return lanes_sum(sum);
 }
 
 static const reader ternary_reader = {dot_ternary, decode_ternary};
