@@ -349,7 +349,7 @@ END_TEST
 START_TEST(largest_numbers_do_not_overflow) {
   for (size_t i = 0; i < COUNT(encodings); i++) {
     for (size_t shape = 0; shape < SHAPES; shape++) {
-      for (size_t vectors = 1; vectors <= 4; vectors += 3) {
+      for (size_t vectors = 1; vectors <= 7; vectors += 3) {
         spec s = {.encoding = encodings[i], .rows = 17, .columns = 700, .vectors = vectors, .scale_encoding = TQ_F32};
         s.block = shape % 2 ? TQ_SPAN : 0, s.fill = EXTREME;
         set_granularity(&s, groups[shape / 2]);
@@ -362,20 +362,20 @@ END_TEST
 
 /* The longest row there may be, all of it as large as can be. */
 START_TEST(longest_rows_do_not_overflow) {
-  for (size_t vectors = 1; vectors <= 3; vectors += 2) {
-    spec s = {.encoding = TQ_QUATERNARY_2BIT,
-              .rows = 17,
+  static const uint8_t bytes[] = {0x00, 0xff}; /* all -1, or all +1 or +2 */
+  for (size_t i = 0; i < 4; i++) {
+    spec s = {.encoding = i % 2 ? TQ_TERNARY_BASE3 : TQ_QUATERNARY_2BIT,
+              .rows = 3,
               .columns = TQ_INTEGER_COLUMNS_LIMIT,
-              .vectors = vectors,
+              .vectors = i / 2 ? 7 : 1,
               .scale_encoding = TQ_F32};
-    s.fill = EXTREME;
     example of = make_example(&s);
-    memset(of.values, 0xff, s.rows * (size_t)of.matrix.row_bytes);
-    for (size_t k = 0; k < vectors; k++) memset(of.inputs.codes + k * tq_code_stride(s.columns), 127, s.columns);
-    for (size_t k = 0; k < vectors * tq_step_count(s.columns, TQ_SPAN); k++) of.inputs.sums[k] = 127 * TQ_SPAN;
-    check_range(&of, 0, s.rows);
-    memset(of.values, 0, s.rows * (size_t)of.matrix.row_bytes);
-    check_range(&of, 0, s.rows);
+    for (size_t t = 0; t < s.vectors; t++) memset(of.inputs.codes + t * tq_code_stride(s.columns), 127, s.columns);
+    for (size_t k = 0; k < s.vectors * tq_step_count(s.columns, TQ_SPAN); k++) of.inputs.sums[k] = 127 * TQ_SPAN;
+    for (size_t k = 0; k < COUNT(bytes); k++) {
+      memset(of.values, bytes[k], s.rows * (size_t)of.matrix.row_bytes);
+      check_range(&of, 0, s.rows);
+    }
     free_example(&of);
   }
 }

@@ -35,7 +35,7 @@ INLINE float largest_of(__m512 magnitudes) {
 
 static float largest_magnitude(const float *x, size_t count) {
   __m512 largest = _mm512_setzero_ps();
-  for (size_t i = 0; i < count; i += 16)
+  for (size_t i = 0; i < count; i += LANES)
     largest = larger_magnitudes(largest, _mm512_maskz_loadu_ps(lanes_up_to(count - i), x + i));
   return largest_of(largest);
 }
@@ -139,8 +139,7 @@ INLINE __m512 next_scales(scale_reader *of) {
   return of->scales;
 }
 
-/* Where steps of runs meet one scale for all of them, multiplies these; false where they do not, or are not ordinary.
- */
+/* Multiplies the steps of runs by the scale, where there is one for all and none of them is out of the ordinary. */
 static bool multiply_steps(const shape *s, const float *steps, size_t count, float *factors) {
   const tq_matrix *m = s->matrix;
   if (m->granularity != TQ_PER_TENSOR || s->steps == 1) return false;
@@ -295,8 +294,8 @@ INLINE void unpack_panel(bool base3, const shape *s, const panel *of, uint8_t *l
 typedef struct workspace {
   uint8_t *lines;
   float *scales;        /* [runs][PANELS][16] */
-  int32_t *corrections; /* [VECTORS][runs] */
   float *factors;       /* [VECTORS][runs]: scale * step, where there is one scale */
+  int32_t *corrections; /* [VECTORS][runs] */
   size_t panels;        /* that are there */
   bool ordinary;        /* all of their scales */
   __mmask16 masks[PANELS];
@@ -306,13 +305,11 @@ static workspace workspace_in(const shape *s, float *scratch) {
   size_t unpacked = (s->blocks * TQ_SPAN + s->tail) * s->places, whole = s->spans * TQ_SPAN;
   size_t columns = unpacked > whole ? unpacked : whole;
   uint8_t *lines = (uint8_t *)(((uintptr_t)scratch + LINE - 1) / LINE * LINE);
-  float *scales = (float *)(lines + columns / TQ_PIECE * PANELS * LINE);
-  int32_t *corrections = (int32_t *)(scales + s->runs * PANELS * TQ_PANEL_ROWS);
+  void *scales = lines + columns / TQ_PIECE * PANELS * LINE;
+  float *factors = (float *)scales + s->runs * PANELS * TQ_PANEL_ROWS;
+  void *corrections = factors + VECTORS * s->runs;
   memset(lines + unpacked / TQ_PIECE * PANELS * LINE, 0, (columns - unpacked) / TQ_PIECE * PANELS * LINE);
-  return (workspace){.lines = lines,
-                     .scales = scales,
-                     .corrections = corrections,
-                     .factors = (float *)corrections + VECTORS * s->runs};
+  return (workspace){.lines = lines, .scales = scales, .factors = factors, .corrections = corrections};
 }
 
 /* The panels from `row` on, with their scales. */
@@ -338,7 +335,7 @@ static void unpack(const shape *s, uint64_t row, uint64_t end, workspace *to) {
 
 static int32_t sum_of(const int32_t *sums, size_t count) {
   __m512i total = _mm512_setzero_si512();
-  for (size_t i = 0; i < count; i += 16)
+  for (size_t i = 0; i < count; i += LANES)
     total = _mm512_add_epi32(total, _mm512_maskz_loadu_epi32(lanes_up_to(count - i), sums + i));
   return _mm512_reduce_add_epi32(total);
 }
@@ -365,6 +362,13 @@ static void prefetch_rows(const shape *s, uint64_t row, uint64_t end, size_t par
     _mm_prefetch((const char *)codes + i, _MM_HINT_T1);
 }
 
+/* Of some vectors; where it is UNIFORM, their factors are made. */
+static adding how_to_add(const shape *s, const workspace *space, const float *steps, size_t vectors) {
+  size_t count = vectors * s->steps;
+  if (multiply_steps(s, steps, count, space->factors)) return UNIFORM;
+  return space->ordinary && largest_magnitude(steps, count) <= ORDINARY ? PLAIN : CAREFUL;
+}
+
 static void multiply_vectors(const shape *s, uint64_t begin, uint64_t end, const tq_codes *inputs, size_t count,
                              float *outputs, float *scratch) {
   workspace space = workspace_in(s, scratch);
@@ -389,10 +393,9 @@ static void multiply_vectors(const shape *s, uint64_t begin, uint64_t end, const
       of.codes = inputs->codes + first * s->stride;
       of.steps = inputs->steps + first * s->steps;
       of.outputs = outputs + first * of.rows + row;
-      bool uniform = multiply_steps(s, of.steps, vectors * s->steps, space.factors);
-      bool ordinary = space.ordinary && largest_magnitude(of.steps, vectors * s->steps) <= ORDINARY;
-      if (uniform) of.steps = space.factors;
-      multiply_tile(uniform ? UNIFORM : ordinary ? PLAIN : CAREFUL, space.panels, vectors, of);
+      adding how = how_to_add(s, &space, of.steps, vectors);
+      if (how == UNIFORM) of.steps = space.factors;
+      multiply_tile(how, space.panels, vectors, of);
     }
   }
 }
@@ -420,7 +423,7 @@ static void quantize_block(const float *x, size_t count, int8_t *codes, float *s
   }
   if (largest < 1e-5f) largest = 1e-5f;
   __m512 reciprocal = _mm512_set1_ps(127.0f / largest);
-  for (size_t i = 0; i < count; i += 16) {
+  for (size_t i = 0; i < count; i += LANES) {
     __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_up_to(count - i), x + i), reciprocal);
     __m512i whole = _mm512_cvttps_epi32(_mm512_sub_ps(_mm512_add_ps(product, round), round));
     _mm_mask_storeu_epi8(codes + i, lanes_up_to(count - i), _mm512_cvtepi32_epi8(whole));
@@ -465,7 +468,7 @@ static uint64_t multiply_integers(size_t rounds, int32_t *sum) {
   row_sums total = {0};
 #define START(t) start_sums(panels, &sums[t], t);
 #define ADD(t) add_digits(panels, &sums[t], &digits, piece);
-#define SUM(t) total += sums[t].panel[0] + sums[t].panel[1] + sums[t].panel[2] + sums[t].panel[3];
+#define SUM(t) total ^= sums[t].panel[0] ^ sums[t].panel[1] ^ sums[t].panel[2] ^ sums[t].panel[3];
   EACH_VECTOR(START)
   for (size_t i = 0; i < rounds; i++) {
     EACH_VECTOR(ADD)
