@@ -44,7 +44,7 @@ export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$root/usr/lib/$triplet/pkg
 "${MAKE:-make}" --no-print-directory BUILD="$build" CC="$triplet-gcc --sysroot=$root" AR="$triplet-ar" \
   CFLAGS='-O2 -g -Werror' "${programs[@]/#/$build/}" "${tests[@]/#/$build/tests/}"
 
-export QEMU_LD_PREFIX=$root
+export QEMU_LD_PREFIX=$root TQ_REQUIRE_KERNELS=neon
 # emulated CPU PROGRAM...: a program of the build, on a processor that qemu knows.
 emulated() { QEMU_CPU=$1 qemu-aarch64-static "$build/$2" "${@:3}"; }
 

@@ -29,7 +29,7 @@ tq_file *gguf_imported_as(tq_checkpoint *checkpoint, uint32_t code) {
   ck_ok(tq_import(checkpoint, path, code, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
   ck_ok(tq_file_open(path, TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   return file;
 }
 

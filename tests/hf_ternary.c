@@ -265,7 +265,7 @@ tq_file *hf_import_opened(tq_checkpoint *checkpoint, const char *name) {
   ck_ok(tq_import(checkpoint, temporary_path(name), 0, 0, NULL, error));
   tq_checkpoint_close(checkpoint);
   ck_ok(tq_file_open(temporary_path(name), TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   return file;
 }
 

@@ -146,7 +146,7 @@ START_TEST(large_heads_are_gathered) {
   tq_checkpoint_close(checkpoint);
   tq_file *file;
   ck_ok(tq_file_open(stored, TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   ck_assert_mem_eq(tq_file_tensor(file, 0)->parts[0].data, expected, (size_t)(rows * row));
   ck_ok(tq_source_restore(file, back, NULL, error));
   ck_same_files(path, back);

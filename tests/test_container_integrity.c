@@ -245,9 +245,9 @@ static void ck_content(image file, const char *message) {
   ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_LAZY, &opened, error));
   ck_ok(tq_file_verify(opened, error));
   if (message)
-    ck_fails(tq_file_verify_content(opened, error), TQ_ERROR_CORRUPT, message);
+    ck_fails(tq_file_verify_content(opened, NULL, error), TQ_ERROR_CORRUPT, message);
   else
-    ck_ok(tq_file_verify_content(opened, error));
+    ck_ok(tq_file_verify_content(opened, NULL, error));
   tq_file_close(opened);
   free(file.data);
 }
@@ -372,6 +372,27 @@ static void ck_first_is_named(image file, const char *const *names, const uint64
   ck_ok(try_open(file, TQ_VERIFY_FULL, error));
 }
 
+/* Where a team cannot be had, one thread verifies. */
+static void ck_verified_without_threads(image file) {
+  tq_file *opened;
+  bool failed = true;
+  ck_ok(tq_file_open_memory("image.tq", file.data, file.size, TQ_VERIFY_HEADER, &opened, error));
+  for (long n = 0; failed; n++) {
+    fail_operation(n);
+    ck_ok(tq_file_verify(opened, error));
+    failed = operation_failed() >= 0;
+    fail_no_operation();
+    ck_assert(n > 0 || failed);
+  }
+  uint8_t *last = file.data + tq_file_tensor(opened, 4)->data_offset;
+  *last ^= 1;
+  fail_operation(0);
+  ck_fails(tq_file_verify(opened, error), TQ_ERROR_CORRUPT, "tensor e: chunk 0");
+  fail_no_operation();
+  *last ^= 1;
+  tq_file_close(opened);
+}
+
 START_TEST(the_first_chunk_that_differs_is_named) {
   static const uint64_t places[][2] = {{1, 5}, {1, 3 << 20},  {1, (3 << 20) + 1},
                                        {2, 0}, {4, 10 << 20}, {4, (12 << 20) + 9}};
@@ -387,6 +408,7 @@ START_TEST(the_first_chunk_that_differs_is_named) {
   ck_ok(tq_writer_finish(writer, no_digest, no_digest, error));
   image file = load_image(path);
   ck_first_is_named(file, names, places, sizeof names / sizeof *names);
+  ck_verified_without_threads(file);
 #if defined(__linux__)
   cpu_set_t all, one;
   CPU_ZERO(&one);

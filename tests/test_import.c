@@ -82,7 +82,7 @@ static tq_file *imported(tq_checkpoint *checkpoint, tq_team *team, uint32_t code
   tq_file *file;
   ck_ok(tq_import_by(team, checkpoint, temporary_path(name), code, 0, NULL, error));
   ck_ok(tq_file_open(temporary_path(name), TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   return file;
 }
 
@@ -385,7 +385,7 @@ static tq_file *taken_in(const char *path, const char *name) {
   tq_checkpoint_close(checkpoint);
   tq_file *file;
   ck_ok(tq_file_open(temporary_path(name), TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   return file;
 }
 

@@ -3,6 +3,7 @@
  * be NaN; which one is the processor's affair, but in F16, where it is kept. */
 #include "base/bytes.h"
 #include "kernels/kernels.h"
+#include "tests/kernel_sets.h"
 #include "tests/support.h"
 #include "tq/ternary.h"
 
@@ -477,10 +478,14 @@ START_TEST(products_of_odd_numbers_are_the_scalar_ones) {
 }
 END_TEST
 
+START_TEST(required_kernels_are_compared) { ck_required_kernels(); }
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("kernels_floats");
   TCase *elements = tcase_create("elements"), *attention = tcase_create("attention"),
         *products = tcase_create("products");
+  tcase_add_test(elements, required_kernels_are_compared);
   tcase_add_loop_test(elements, elements_are_the_scalar_ones, 0, SIZES);
   tcase_add_loop_test(elements, pairs_turn_as_the_scalar_ones, 0, SIZES);
   tcase_add_test(elements, exp_is_the_scalar_one);

@@ -2,6 +2,7 @@
  * All memory is exactly as large as it has to be, so that a sanitizer sees who reads beyond it. */
 #include "base/bytes.h"
 #include "kernels/kernels.h"
+#include "tests/kernel_sets.h"
 #include "tests/support.h"
 #include "tq/ternary.h"
 
@@ -360,6 +361,18 @@ START_TEST(largest_numbers_do_not_overflow) {
 }
 END_TEST
 
+/* What the reference makes of codes that are all 127 and weights that are all `trit`. */
+static void check_sums(const example *of, int trit) {
+  const spec *s = &of->spec;
+  float sum = (float)(127 * trit * (int)s->columns), scale = tq_load_f32(of->scales);
+  float *actual = multiply(&tq_kernels_scalar, of, 0, s->rows);
+  for (size_t i = 0; i < s->rows * s->vectors; i++) {
+    float expected = sum * (scale * of->inputs.steps[i / s->rows]);
+    ck_assert_msg(actual[i] == expected, "output %zu is %a, not %a", i, (double)actual[i], (double)expected);
+  }
+  free(actual);
+}
+
 /* The longest row there may be, all of it as large as can be. */
 START_TEST(longest_rows_do_not_overflow) {
   static const uint8_t bytes[] = {0x00, 0xff}; /* all -1, or all +1 or +2 */
@@ -375,6 +388,7 @@ START_TEST(longest_rows_do_not_overflow) {
     for (size_t k = 0; k < COUNT(bytes); k++) {
       memset(of.values, bytes[k], s.rows * (size_t)of.matrix.row_bytes);
       check_range(&of, 0, s.rows);
+      check_sums(&of, k == 0 ? -1 : s.encoding == TQ_QUATERNARY_2BIT ? 2 : 1);
     }
     free_example(&of);
   }
@@ -399,6 +413,9 @@ START_TEST(measures_do_what_they_count) {
 }
 END_TEST
 
+START_TEST(required_kernels_are_compared) { ck_required_kernels(); }
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("integer kernels");
   TCase *rounding = tcase_create("rounding"), *products = tcase_create("products"), *machine = tcase_create("machine");
@@ -411,6 +428,7 @@ int main(void) {
   tcase_add_test(products, parts_of_the_rows_are_the_same);
   tcase_add_test(products, largest_numbers_do_not_overflow);
   tcase_add_test(products, longest_rows_do_not_overflow);
+  tcase_add_test(machine, required_kernels_are_compared);
   tcase_add_test(machine, measures_do_what_they_count);
   suite_add_tcase(suite, rounding);
   suite_add_tcase(suite, products);

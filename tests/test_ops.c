@@ -357,7 +357,7 @@ static void check_query(const cached *of, const tq_query *query, size_t size, fl
 /* Queries that look back on ever fewer positions. */
 static void check_attention(size_t positions, size_t size, size_t count, float spread, bool integers) {
   cached of = make_cached(positions, size, integers);
-  float *x = random_floats(count * size, spread, 14), *y = malloc(count * size * sizeof *y);
+  float *x = random_floats(count * size, spread, 14), *y = calloc(count * size, sizeof *y);
   float *scratch = malloc(TQ_ATTENTION_SCRATCH * sizeof *scratch);
   tq_query queries[TQ_ATTENTION_QUERIES];
   for (size_t i = 0; i < count; i++)

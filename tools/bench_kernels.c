@@ -1,5 +1,5 @@
 /* Products and operations, each alone, as a layer calls them: one after the other over all layers, so that weights come
- * from memory. */
+ * from memory where those of one shape are larger together than the caches. */
 #include "base/memory.h"
 #include "model/model.h"
 #include "tools/bench.h"
@@ -21,6 +21,7 @@ typedef struct product {
   char name[48];
   const tq_matrix **matrices;
   size_t count;
+  uint32_t layer; /* of the first */
 } product;
 
 typedef struct workshop workshop;
@@ -32,7 +33,7 @@ typedef struct job {
   size_t count; /* vectors of a product, or columns of a vector */
 } job;
 
-enum { OPERATIONS = 4, JOBS = 2 * (TQ_LINEARS + 1) + OPERATIONS };
+enum { OPERATIONS = 4 };
 
 /* What the products and operations of one model share. */
 struct workshop {
@@ -40,7 +41,7 @@ struct workshop {
   const tq_kernels *kernels;
   tq_team *team;
   tq_activations activations;
-  product products[TQ_LINEARS + 1];
+  product *products; /* room for one for each matrix */
   size_t product_count;
   size_t columns, rows; /* the most that a matrix has */
   float *inputs;        /* [MANY][columns] */
@@ -49,7 +50,7 @@ struct workshop {
   float *scratch;       /* [member][scratch_size] */
   size_t scratch_size;
   tq_cache cache; /* of POSITIONS in all layers */
-  job jobs[JOBS];
+  job *jobs;      /* room for two for each product, and for the operations */
   size_t job_count;
 };
 
@@ -66,17 +67,18 @@ static product *find_product(workshop *of, const tq_matrix *matrix) {
   return NULL;
 }
 
-/* Puts a matrix to those of its kind; the first of a role gives the product its name. */
-static tq_status add_matrix(workshop *of, const tq_matrix *matrix, const char *role, size_t capacity, tq_error *error) {
+/* Puts a matrix to those of its kind, which has the name of its roles in the first layer that has any. */
+static tq_status add_matrix(workshop *of, const tq_matrix *matrix, uint32_t layer, const char *role, size_t capacity,
+                            tq_error *error) {
   product *to = find_product(of, matrix);
   if (!to) {
-    if (of->product_count == sizeof of->products / sizeof of->products[0]) return TQ_OK;
     to = &of->products[of->product_count++];
+    to->layer = layer;
     to->matrices = tq_allocate(capacity, sizeof(tq_matrix *), error);
     if (!to->matrices) return TQ_ERROR_SYSTEM;
   }
   size_t size = strlen(to->name);
-  if (role) snprintf(to->name + size, sizeof to->name - size, "%s%s", size ? "/" : "", role);
+  if (layer == to->layer) snprintf(to->name + size, sizeof to->name - size, "%s%s", size ? "/" : "", role);
   to->matrices[to->count++] = matrix;
   if (of->columns < matrix->columns) of->columns = (size_t)matrix->columns;
   if (of->rows < matrix->rows) of->rows = (size_t)matrix->rows;
@@ -88,11 +90,13 @@ static tq_status collect_products(workshop *of, tq_error *error) {
   uint32_t layers = model->hyperparameters.layers;
   size_t capacity = (size_t)layers * TQ_LINEARS + 1;
   tq_status status = TQ_OK;
+  of->products = tq_allocate(capacity, sizeof *of->products, error);
+  if (!of->products) return TQ_ERROR_SYSTEM;
   for (uint32_t layer = 0; layer < layers; layer++)
     for (size_t i = 0; !status && i < TQ_LINEARS; i++)
-      status = add_matrix(of, &model->layers[layer].linears[i].linear.weights,
-                          layer == 0 ? tq_linear_rows[i].role : NULL, capacity, error);
-  return status ? status : add_matrix(of, &model->head.linear.weights, "head", capacity, error);
+      status = add_matrix(of, &model->layers[layer].linears[i].linear.weights, layer, tq_linear_rows[i].role, capacity,
+                          error);
+  return status ? status : add_matrix(of, &model->head.linear.weights, layers, "head", capacity, error);
 }
 
 /* ---- memory ---- */
@@ -132,7 +136,8 @@ static tq_status allocate(workshop *of, tq_cache_type cache, tq_error *error) {
 
 static void free_workshop(workshop *of) {
   for (size_t i = 0; i < of->product_count; i++) tq_free(of->products[i].matrices);
-  void *const memory[] = {of->inputs, of->outputs, of->codes.codes, of->codes.steps, of->codes.sums, of->scratch};
+  void *const memory[] = {of->inputs,     of->outputs, of->codes.codes, of->codes.steps,
+                          of->codes.sums, of->scratch, of->products,    of->jobs};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) tq_free(memory[i]);
   tq_cache_free(&of->cache);
 }
@@ -277,6 +282,8 @@ static tq_status add_operations(bench_report *report, workshop *of, tq_error *er
 
 static tq_status add_jobs(bench_report *report, workshop *of, tq_error *error) {
   tq_status status = TQ_OK;
+  of->jobs = tq_allocate(2 * of->product_count + OPERATIONS, sizeof *of->jobs, error);
+  if (!of->jobs) return TQ_ERROR_SYSTEM;
   for (size_t vectors = 1; vectors <= MANY; vectors += MANY - 1)
     for (size_t i = 0; !status && i < of->product_count; i++)
       status = add_product(report, of, &of->products[i], vectors, error);
@@ -290,6 +297,9 @@ static tq_status open_workshop(bench_report *report, size_t model, tq_team *team
   of->team = team;
   of->activations = bench_activations(of->model, options);
   tq_status status = collect_products(of, error);
+  if (!status && of->activations != TQ_ACTIVATIONS_FLOAT && of->columns > TQ_INTEGER_COLUMNS_LIMIT)
+    status = tq_fail(error, TQ_ERROR_CORRUPT, "%s: rows of %zu weights are too long for activations of 8 bits",
+                     of->model->name, of->columns);
   if (!status) status = allocate(of, options->cache, error);
   return status ? status : add_jobs(report, of, error);
 }

@@ -62,7 +62,8 @@ typedef struct inspect_model {
   size_t hash_size;
   tq_digest weights, function, tokenizer_digest; /* all zero: none */
   inspect_verified verified;
-  const char *readings; /* lines that tell which of several readings was taken, and why */
+  size_t not_understood; /* tensors whose content could not be verified */
+  const char *readings;  /* lines that tell which of several readings was taken, and why */
   size_t readings_size;
 } inspect_model;
 
@@ -79,7 +80,7 @@ tq_status inspect_open(const char *path, const tq_open_options *options, inspect
 void inspect_close(inspect_model *model);
 
 /* inspect_verify.c: checks that the open .tq file, whose hashes are right, is what it says of itself. */
-tq_status inspect_verify_content(const inspect_model *model, tq_error *error);
+tq_status inspect_verify_content(inspect_model *model, tq_error *error);
 
 /* inspect_container.c, inspect_foreign.c: the two ways to fill it. */
 tq_status inspect_fill_container(inspect_model *model, tq_error *error);

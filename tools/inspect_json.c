@@ -365,6 +365,7 @@ static tq_status fill_root(json_t **root, const inspect_model *model, tq_error *
   set(root, "hash", hash_object(model));
   set(root, "digests", inspect_json_digests(model));
   set(root, "verified", verified_value(model->verified));
+  set(root, "not_understood", model->verified == INSPECT_CONTENT ? count_value(model->not_understood) : json_null());
   set(root, "readings", lines_array(model->readings, model->readings_size));
   const tq_buffer *notes = model->checkpoint ? &model->checkpoint->notes : NULL;
   set(root, "notes", notes ? lines_array((const char *)notes->data, notes->size) : json_array());

@@ -358,7 +358,10 @@ static void print_identity(const screen *s, const inspect_model *model) {
   char text[2 * TQ_HASH_SIZE + 1];
   tq_hash_print(model->hash, model->hash_size, text);
   static const char *const verified[] = {"", ", hashes verified", ", hashes and content verified"};
-  if (model->hash_name) line(s, "file", "%s (%s%s)", text, model->hash_name, verified[model->verified]);
+  char left_out[48] = "";
+  if (model->not_understood)
+    snprintf(left_out, sizeof left_out, ", tensors not understood: %zu", model->not_understood);
+  if (model->hash_name) line(s, "file", "%s (%s%s%s)", text, model->hash_name, verified[model->verified], left_out);
   static const tq_digest nothing;
   print_digest(s, "weights", model->tensor_count ? &model->weights : &nothing, "none");
   print_digest(s, "function", &model->function, "not described");

@@ -78,8 +78,8 @@ static tq_status check_patches(const inspect_model *model, tq_error *error) {
   return status;
 }
 
-tq_status inspect_verify_content(const inspect_model *model, tq_error *error) {
-  tq_status status = tq_file_verify_content(model->file, error);
+tq_status inspect_verify_content(inspect_model *model, tq_error *error) {
+  tq_status status = tq_file_verify_content(model->file, &model->not_understood, error);
   if (!status) status = check_patches(model, error);
   if (!status) status = check_function(model, error);
   return status ? status : check_tokenizer(model, error);

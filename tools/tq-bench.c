@@ -172,21 +172,21 @@ static int add_synthesis(arguments *given, const bench_shape *shape, const char 
   return -1;
 }
 
-/* Splits a list; returns the number of words. */
-static size_t split(char *list, const char *words[BENCH_LIST_LIMIT]) {
-  size_t count = 0;
-  while (list && count < BENCH_LIST_LIMIT) words[count++] = next_word(&list);
-  return count;
+/* Splits a list. Returns -1 to go on, or the exit status. */
+static int split(const char *option, char *list, const char *words[BENCH_LIST_LIMIT], size_t *count) {
+  for (*count = 0; list && *count < BENCH_LIST_LIMIT; ++*count) words[*count] = next_word(&list);
+  return list ? tool_usage("%s takes at most %d words", option, BENCH_LIST_LIMIT) : -1;
 }
 
 /* Every shape in every code with every scale. */
 static int plan_syntheses(arguments *given) {
   static char default_code[] = "2bit", default_scale[] = "tensor";
   const char *shapes[BENCH_LIST_LIMIT], *codes[BENCH_LIST_LIMIT], *scales[BENCH_LIST_LIMIT];
-  size_t shape_count = split(given->shapes, shapes);
-  size_t code_count = split(given->codes ? given->codes : default_code, codes);
-  size_t scale_count = split(given->scales ? given->scales : default_scale, scales);
-  int status = -1;
+  size_t shape_count, code_count, scale_count;
+  int status = split("--synthetic", given->shapes, shapes, &shape_count);
+  if (status < 0) status = split("--code", given->codes ? given->codes : default_code, codes, &code_count);
+  if (status < 0) status = split("--scale", given->scales ? given->scales : default_scale, scales, &scale_count);
+  if (status >= 0) return status;
   for (size_t i = 0; i < shape_count; i++) {
     const bench_shape *shape = bench_shape_find(shapes[i]);
     if (!shape) return tool_usage("--synthetic takes 125m, 700m, 2b4t, falcon3-7b or 8b, not '%s'", shapes[i]);

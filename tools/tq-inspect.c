@@ -113,9 +113,14 @@ static void print_intact(const inspect_model *model) {
     chunks += (model->tensors[i].stored->data_size + TQ_CHUNK_SIZE - 1) / TQ_CHUNK_SIZE;
   tq_hash_print(model->hash, model->hash_size, hash);
   tool_print_name(model->path);
-  printf(": intact (%s of %zu tensors, %" PRIu64 " chunks, %s %s)\n",
-         model->verified == INSPECT_CONTENT ? "hashes and content" : "hashes", model->tensor_count, chunks,
-         model->hash_name, hash);
+  printf(": intact (");
+  if (model->not_understood)
+    printf("hashes of %zu tensors, content of %zu tensors, %zu not understood", model->tensor_count,
+           model->tensor_count - model->not_understood, model->not_understood);
+  else
+    printf("%s of %zu tensors", model->verified == INSPECT_CONTENT ? "hashes and content" : "hashes",
+           model->tensor_count);
+  printf(", %" PRIu64 " chunks, %s %s)\n", chunks, model->hash_name, hash);
 }
 
 static void print_digest(const tq_digest *digest) {

@@ -397,7 +397,8 @@ typedef struct run {
   uint32_t position;   /* of the next token */
   const float *logits; /* of the last token */
   size_t generated;
-  bool full; /* the context, before the text ended */
+  size_t passed; /* of these through the model: the last needs no pass */
+  bool full;     /* the context, before the text ended */
   double loaded, prompted;
 } run;
 
@@ -441,6 +442,7 @@ static tq_status generate(run *of, stream *out, tq_error *error) {
     of->full = of->position == of->limit;
     if (of->full) break;
     status = feed(of, &token, 1, error);
+    if (!status) of->passed++;
   }
   return !status && !out->stopped ? release(out, out->held.size, error) : status;
 }
@@ -471,8 +473,10 @@ static tq_status run_model(run *of, tq_error *error) {
   /* The text ends without a line break, and both streams may go to one place. */
   if (!line_ended) fputc('\n', stderr);
   if (of->full) fprintf(stderr, "tq-run: the context of %u tokens is full\n", of->limit);
-  fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens, %.1f t/s\n", of->prompt->count,
-          rate(of->prompt->count, of->prompted - of->loaded), of->generated, rate(of->generated, end - of->prompted));
+  fprintf(stderr, "prompt %zu tokens, %.1f t/s; generation %zu tokens", of->prompt->count,
+          rate(of->prompt->count, of->prompted - of->loaded), of->generated);
+  if (of->passed) fprintf(stderr, ", %.1f t/s", rate(of->passed, end - of->prompted));
+  fputc('\n', stderr);
   return TQ_OK;
 }
 

@@ -206,16 +206,14 @@ static void check_chunks(void *context, unsigned member, unsigned members) {
 
 static tq_status verify_chunks(const tq_file *file, tq_error *error) {
   checking work = {.file = file, .chunks = file->first_chunk[file->tensor_count]};
+  tq_team *team = NULL;
+  tq_error ignored; /* where no threads can be had, the calling one checks alone */
   atomic_store(&work.differs, work.chunks);
-  if (file->known[TQ_SECTION_DATA]->size < TEAM_BYTES) {
-    check_chunks(&work, 0, 1);
-  } else {
-    tq_team *team;
-    tq_status status = tq_team_create(0, &team, error);
-    if (status != TQ_OK) return status;
+  if (file->known[TQ_SECTION_DATA]->size >= TEAM_BYTES && tq_team_create(0, &team, &ignored) == TQ_OK)
     tq_team_run(team, check_chunks, &work);
-    tq_team_destroy(team);
-  }
+  else
+    check_chunks(&work, 0, 1);
+  tq_team_destroy(team);
   if (atomic_load(&work.differs) == work.chunks) return TQ_OK;
   extent chunk = find_numbered(file, atomic_load(&work.differs));
   return chunk_differs(file, &chunk, error);

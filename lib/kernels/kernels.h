@@ -74,22 +74,25 @@ enum {
   TQ_KEY_LANES = 16,       /* positions whose keys lie side by side */
   TQ_ATTENTION_BLOCK = 64, /* positions between two corrections of the sum */
   TQ_ATTENTION_QUERIES = 64,
-  TQ_ATTENTION_SCRATCH = TQ_ATTENTION_QUERIES * (TQ_ATTENTION_BLOCK + 4) /* floats */
+  TQ_ATTENTION_SCRATCH = TQ_ATTENTION_QUERIES * TQ_ATTENTION_BLOCK /* floats: a score for each */
 };
 
 typedef struct tq_kernels {
   const char *name;        /* as TQ_CPU says it */
   bool (*available)(void); /* whether this processor can run them */
 
-  /* y[i] = (x[i] * r) * weight[i], r = 1 / sqrt(sum(x^2) / size + epsilon). `y` may be `x`. */
+  /* y[i] = (x[i] * r) * weight[i], r = 1 / sqrt(sum(x^2) / size + epsilon). `y` may be `x`. Zhang & Sennrich, "Root
+   * Mean Square Layer Normalization" (2019), equation 4, with LLaMA's epsilon under the root. */
   void (*rms_norm)(const float *x, const float *weight, size_t size, float epsilon, float *y);
-  /* y[i] += x[i] */
+  /* y[i] += x[i]: the residual of He et al., "Deep Residual Learning" (2015), equation 1. */
   void (*add)(float *y, const float *x, size_t count);
   /* Turns the pairs (x[i], x[i + pairs]) in place: x_i c_i - x_{i+pairs} s_i, x_{i+pairs} c_i + x_i s_i. */
   void (*rope)(float *x, size_t pairs, const float *cosines, const float *sines);
-  /* y[i] = silu(gate[i]) * up[i], silu(g) being g / (1 + exp(-g)). `y` may be `gate`. */
+  /* y[i] = silu(gate[i]) * up[i], silu(g) being g / (1 + exp(-g)). `y` may be `gate`. SwiGLU: Shazeer, "GLU
+   * Variants Improve Transformer" (2020), equation 6. */
   void (*gate_silu)(const float *gate, const float *up, float *y, size_t count);
-  /* y[i] = max(gate[i], 0)^2 * up[i]. `y` may be `gate`. */
+  /* y[i] = max(gate[i], 0)^2 * up[i]. `y` may be `gate`. So et al., "Primer" (2021): squared ReLU, as
+   * BitNet b1.58 2B4T gates with it. */
   void (*gate_squared_relu)(const float *gate, const float *up, float *y, size_t count);
   /* Floats to F16, halves to even; too large becomes infinity. */
   void (*to_half)(const float *x, size_t count, uint16_t *halves);
@@ -102,7 +105,8 @@ typedef struct tq_kernels {
    *   n = the largest of m and the s_p; c = exp(m - n); m = n; w_p = exp(s_p - m);
    *   l = l * c + (w_p summed like an array); y[d] = y[d] * c, then += w_p * value_p[d] in order of p (integers:
    *   (w_p * value_steps[p]) * code).
-   * At the end y[d] *= 1 / l. Milakov & Gimelshein, "Online normalizer calculation for softmax" (2018), algorithm 3,
+   * At the end y[d] *= 1 / l. That is y = softmax(scale * K q) V of Vaswani et al., "Attention Is All You Need" (2017),
+   * equation 1, made as in Milakov & Gimelshein, "Online normalizer calculation for softmax" (2018), algorithm 3,
    * with blocks as in Dao et al., "FlashAttention" (2022). The keys behind the last position, up to a multiple of 16,
    * can be read and are not used. */
   void (*attention)(const tq_cached_head *head, const tq_query *queries, size_t count, size_t size, float scale,

@@ -12,6 +12,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
+enum {
+  UNIT_ROWS = 4 * TQ_PANEL_ROWS, /* of a matrix that are dealt out: what products with many vectors take at once */
+  REST_SHARE = 8,                /* one in so many units is not dealt out beforehand */
+  MOST_PRODUCTS = 3              /* of one step */
+};
+
 /* One call of tq_forward. */
 typedef struct pass {
   tq_session *session;
@@ -24,6 +30,7 @@ typedef struct pass {
   const tq_bound_linear *verified; /* what step_verify is about */
   size_t verified_count;
   atomic_bool is_damaged;
+  atomic_size_t taken[MOST_PRODUCTS]; /* units of the step's products that were dealt out as members came for them */
 } pass;
 
 /* ---- what a call may ask for ---- */
@@ -174,17 +181,23 @@ static void prepare(const pass *of, const tq_bound_linear *linears, size_t count
   for (size_t i = 0; i < count; i++) tq_op_input(of->session->kernels, &linears[i].linear, &input, vector, &made);
 }
 
-/* This member's rows of one linear layer, for all tokens: whole panels of ternary codes. */
-static void multiply(const pass *of, const tq_bound_linear *linear, const float *x, size_t count, float *y,
+/* This member's rows of one linear layer, for all tokens: whole panels of ternary codes. They are shared out
+ * beforehand, so that every member reads bytes that lie together, but for a rest with one token: memory does not serve
+ * members evenly, and who is done first takes from it. */
+static void multiply(pass *of, const tq_bound_linear *linear, const float *x, size_t count, float *y, unsigned place,
                      unsigned member, unsigned members) {
   const tq_matrix *weights = &linear->linear.weights;
   tq_input input = input_of(of, x);
-  size_t rows = (size_t)weights->rows, unit = tq_matrix_is_ternary(weights) ? TQ_PANEL_ROWS : 1, begin, end;
-  tq_team_share((rows + unit - 1) / unit, member, members, &begin, &end);
-  begin *= unit;
-  end = end * unit < rows ? end * unit : rows;
-  if (begin < end)
-    tq_op_linear(of->session->kernels, &linear->linear, begin, end, &input, count, y, scratch_of(of, member));
+  size_t units = ((size_t)weights->rows + UNIT_ROWS - 1) / UNIT_ROWS, shared = units, begin, end;
+  if (members > 1 && count == 1) shared -= units / REST_SHARE;
+  tq_team_share(shared, member, members, &begin, &end);
+  while (begin < units) {
+    uint64_t first = begin * UNIT_ROWS, behind = end * UNIT_ROWS < weights->rows ? end * UNIT_ROWS : weights->rows;
+    if (begin < end)
+      tq_op_linear(of->session->kernels, &linear->linear, first, behind, &input, count, y, scratch_of(of, member));
+    begin = shared + atomic_fetch_add(&of->taken[place], 1);
+    end = begin + 1;
+  }
 }
 
 static void normalize(const pass *of, const float *x, const float *weight, size_t size, float *y) {
@@ -235,13 +248,13 @@ static void step_attention_norm(void *context, unsigned member, unsigned members
 }
 
 static void step_query_key_value(void *context, unsigned member, unsigned members) {
-  const pass *of = context;
+  pass *of = context;
   const tq_session *session = of->session;
   const tq_bound_linear *linears = of->weights->linears;
   size_t count = of->batch->count;
-  multiply(of, &linears[TQ_LINEAR_Q], session->normed, count, session->query, member, members);
-  multiply(of, &linears[TQ_LINEAR_K], session->normed, count, session->key, member, members);
-  multiply(of, &linears[TQ_LINEAR_V], session->normed, count, session->value, member, members);
+  multiply(of, &linears[TQ_LINEAR_Q], session->normed, count, session->query, 0, member, members);
+  multiply(of, &linears[TQ_LINEAR_K], session->normed, count, session->key, 1, member, members);
+  multiply(of, &linears[TQ_LINEAR_V], session->normed, count, session->value, 2, member, members);
 }
 
 /* A key head in the session's cache. */
@@ -339,8 +352,8 @@ static bool has_step_attended(const pass *of) {
 }
 
 static void step_output(void *context, unsigned member, unsigned members) {
-  const pass *of = context;
-  multiply(of, &of->weights->linears[TQ_LINEAR_O], of->session->attended, of->batch->count, of->session->projected,
+  pass *of = context;
+  multiply(of, &of->weights->linears[TQ_LINEAR_O], of->session->attended, of->batch->count, of->session->projected, 0,
            member, members);
 }
 
@@ -355,11 +368,11 @@ static void step_ffn_norm(void *context, unsigned member, unsigned members) {
 }
 
 static void step_gate_up(void *context, unsigned member, unsigned members) {
-  const pass *of = context;
+  pass *of = context;
   const tq_session *session = of->session;
   const tq_bound_linear *linears = of->weights->linears;
-  multiply(of, &linears[TQ_LINEAR_GATE], session->normed, of->batch->count, session->gate, member, members);
-  multiply(of, &linears[TQ_LINEAR_UP], session->normed, of->batch->count, session->up, member, members);
+  multiply(of, &linears[TQ_LINEAR_GATE], session->normed, of->batch->count, session->gate, 0, member, members);
+  multiply(of, &linears[TQ_LINEAR_UP], session->normed, of->batch->count, session->up, 1, member, members);
 }
 
 static void step_activate(void *context, unsigned member, unsigned members) {
@@ -380,8 +393,8 @@ static void step_activate(void *context, unsigned member, unsigned members) {
 }
 
 static void step_down(void *context, unsigned member, unsigned members) {
-  const pass *of = context;
-  multiply(of, &of->weights->linears[TQ_LINEAR_DOWN], of->session->gate, of->batch->count, of->session->projected,
+  pass *of = context;
+  multiply(of, &of->weights->linears[TQ_LINEAR_DOWN], of->session->gate, of->batch->count, of->session->projected, 0,
            member, members);
 }
 
@@ -410,8 +423,8 @@ static void step_final_norm(void *context, unsigned member, unsigned members) {
 }
 
 static void step_head(void *context, unsigned member, unsigned members) {
-  const pass *of = context;
-  multiply(of, &of->model->head, of->session->normed, of->wanted, of->session->logits, member, members);
+  pass *of = context;
+  multiply(of, &of->model->head, of->session->normed, of->wanted, of->session->logits, 0, member, members);
 }
 
 /* ---- the whole ---- */
@@ -421,7 +434,10 @@ static const tq_team_task layer_steps[] = {
     step_output,         step_ffn_norm,        step_gate_up, step_activate,  step_down,
 };
 
-static void run(pass *of, tq_team_task step) { tq_team_run(of->session->team, step, of); }
+static void run(pass *of, tq_team_task step) {
+  for (size_t i = 0; i < MOST_PRODUCTS; i++) atomic_store(&of->taken[i], 0);
+  tq_team_run(of->session->team, step, of);
+}
 
 /* A layer is verified just before it is computed, so that it is read from memory once. */
 static tq_status run_layers(pass *of, tq_error *error) {

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { GROUP_UNIT = 32, GROUP_LIMIT = 256 }; /* weights that share a scale */
+
 /* Which tensors have found their place, so that none is ignored. */
 typedef struct binder {
   tq_model *model;
@@ -89,16 +91,29 @@ static tq_status bind_values(const binder *of, const tq_tensor *tensor, tq_matri
   return TQ_OK;
 }
 
-static void bind_scales(const tq_tensor *tensor, tq_matrix *matrix) {
+/* The container checks scales only where it knows their encoding; others it carries. */
+static bool scales_are_understood(const tq_tensor *tensor, const tq_part *part) {
+  uint64_t count = tq_scale_count(part->granularity, part->group, tensor->rows, tensor->columns);
+  bool in_rows = part->granularity == TQ_PER_TENSOR || part->granularity == TQ_PER_ROW;
+  bool in_groups = part->granularity == TQ_PER_GROUP && part->group >= GROUP_UNIT && part->group <= GROUP_LIMIT &&
+                   part->group % GROUP_UNIT == 0;
+  bool halves = part->encoding == TQ_F16 || part->encoding == TQ_BF16;
+  return (halves || part->encoding == TQ_F32) && (in_rows || in_groups) && part->size == count * (halves ? 2 : 4);
+}
+
+static tq_status bind_scales(const binder *of, const tq_tensor *tensor, tq_matrix *matrix) {
   for (size_t i = 1; i < tensor->part_count; i++) {
     const tq_part *part = &tensor->parts[i];
     if (part->kind != TQ_PART_SCALES) continue;
+    if (!scales_are_understood(tensor, part))
+      return fail_role(of, tensor->role, "its scales' encoding cannot be computed with");
     matrix->scales = part->data;
     matrix->scale_encoding = part->encoding;
     matrix->granularity = part->granularity;
     matrix->group = part->group;
     matrix->direction = part->direction;
   }
+  return TQ_OK;
 }
 
 static tq_status bind_matrix(const binder *of, const char *role, uint64_t rows, uint64_t columns, bool required,
@@ -117,8 +132,7 @@ static tq_status bind_matrix(const binder *of, const char *role, uint64_t rows, 
   matrix->columns = columns;
   status = check_parts(of, tensor);
   if (!status) status = bind_values(of, tensor, matrix);
-  if (!status) bind_scales(tensor, matrix);
-  return status;
+  return status ? status : bind_scales(of, tensor, matrix);
 }
 
 /* A vector of `size` floats, decoded into memory of the model's own; *values stays NULL when it may be absent and is.

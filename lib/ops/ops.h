@@ -1,7 +1,9 @@
-/* Operations of a forward pass that are more than a kernel (kernels/kernels.h). Each works on one vector or a range of
- * rows, so that the caller decides what runs on which thread, and gives the same bits however the work is cut. The
- * first lines of each file give shapes and source; the backward of an operation belongs behind its forward in the same
- * file. */
+/* Operations of a forward pass that are more than a kernel (kernels/kernels.h): linear layers and the forms of their
+ * input, rotation, embedding, RoPE's angles, cross entropy. Each works on one vector or a range of rows, so that the
+ * caller decides what runs on which thread, and gives the same bits however the work is cut. The first lines of each
+ * file give shapes and source; the backward of an operation belongs behind its forward in the same file. Operations
+ * that are one kernel (norm, gates, residual, attention) have no file here; their backward passes get one, beside the
+ * kernels' forwards. */
 #ifndef TQ_OPS_OPS_H
 #define TQ_OPS_OPS_H
 

@@ -304,8 +304,24 @@ START_TEST(wrong_usage_is_told) {
                  (const char *[]){"tq-bench", "--synthetic", "125m", "--code", "3bit", NULL});
   ck_bench_fails(2, "--scale takes tensor, row or g",
                  (const char *[]){"tq-bench", "--synthetic", "125m", "--scale", "g48", NULL});
+  char many[200] = "tensor";
+  for (size_t i = 1; i < 33; i++) strcat(many, ",row");
+  ck_bench_fails(2, "--synthetic takes at most 32", (const char *[]){"tq-bench", "--synthetic", many, NULL});
+  ck_bench_fails(2, "--code takes at most 32",
+                 (const char *[]){"tq-bench", "--synthetic", "125m", "--code", many, NULL});
+  ck_bench_fails(2, "--scale takes at most 32",
+                 (const char *[]){"tq-bench", "--synthetic", "125m", "--scale", many, NULL});
   ck_bench_fails(2, "--save keeps one model",
                  (const char *[]){"tq-bench", "--synthetic", "125m,700m", "--save", "x.tq", NULL});
+}
+END_TEST
+
+START_TEST(kernels_that_there_are_not_are_told) {
+  const char *path = small_model("a.tq", &base3_rows);
+  setenv("TQ_CPU", "abacus", 1);
+  ck_bench_fails(2, "are called \"abacus\"", (const char *[]){"tq-bench", path, NULL});
+  ck_bench_fails(2, "are called \"abacus\"", (const char *[]){"tq-bench", path, "--kernels", NULL});
+  unsetenv("TQ_CPU");
 }
 END_TEST
 
@@ -334,6 +350,27 @@ START_TEST(models_that_cannot_run_are_told) {
   ck_bench_fails(1, "/nonexistent/x", (const char *[]){"tq-bench", "/nonexistent/x", NULL});
   write_file(latent, "no model", 8);
   ck_bench_fails(3, "latent.tq: ", (const char *[]){"tq-bench", latent, NULL});
+}
+END_TEST
+
+/* Alone as in a model. */
+START_TEST(rows_too_long_for_integers_are_told) {
+  const char *path = temporary_path("long.tq"), *message = "rows of 262160 weights are too long";
+  const random_spec spec = {.architecture = "llama",
+                            .layers = 1,
+                            .dimension = 4,
+                            .feed_forward = (1 << 18) + 16,
+                            .heads = 2,
+                            .kv_heads = 2,
+                            .head_dimension = 2,
+                            .vocabulary = 40,
+                            .context = 32,
+                            .encoding = base3_rows,
+                            .seed = 5};
+  random_model_free(random_model_write(&spec, path));
+  ck_bench_fails(3, message, (const char *[]){"tq-bench", path, "--activations", "int8-token", "-t", "1", NULL});
+  ck_bench_fails(3, message,
+                 (const char *[]){"tq-bench", path, "--activations", "int8-token", "-t", "1", "--kernels", NULL});
 }
 END_TEST
 
@@ -427,7 +464,9 @@ int main(void) {
   tcase_add_test(figures, products_are_measured_alone);
   tcase_add_test(figures, tables_have_a_line_for_each_test);
   tcase_add_test(usage, wrong_usage_is_told);
+  tcase_add_test(usage, kernels_that_there_are_not_are_told);
   tcase_add_test(usage, models_that_cannot_run_are_told);
+  tcase_add_test(usage, rows_too_long_for_integers_are_told);
   tcase_add_test(usage, help_fits_a_screen);
   tcase_add_test(synthetic, synthetic_models_are_what_they_say);
   tcase_add_test(synthetic, nothing_is_left_of_a_model_when_a_signal_ends_it);

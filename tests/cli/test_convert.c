@@ -716,7 +716,7 @@ static void write_ternary(const char *path) {
 static uint32_t encoding_of(const char *path) {
   tq_file *file;
   ck_ok(tq_file_open(path, TQ_VERIFY_FULL, &file, error));
-  ck_ok(tq_file_verify_content(file, error));
+  ck_ok(tq_file_verify_content(file, NULL, error));
   uint32_t encoding = tq_file_tensor(file, 0)->parts[0].encoding;
   tq_file_close(file);
   return encoding;

@@ -196,7 +196,7 @@ START_TEST(json_keys_keep_their_order) {
   static const char *const expected[] = {"path",    "format",          "version",         "made_from",   "size",
                                          "files",   "hyperparameters", "not_run_because", "tokenizer",   "totals",
                                          "groups",  "tensors",         "metadata",        "attachments", "hash",
-                                         "digests", "verified",        "readings",        "notes"};
+                                         "digests", "verified",        "not_understood",  "readings",    "notes"};
   const char *path = temporary_path("order.tq");
   write_ternary(path, "order", 5, false);
   json_t *json = inspect_json(path);

@@ -1,4 +1,5 @@
 /* tq-inspect --verify, and what is wrong with files: damage, lies, and files that are none. */
+#include "base/bytes.h"
 #include "container/layout.h"
 #include "tests/cli/inspect_support.h"
 #include "tests/container_support.h"
@@ -43,6 +44,40 @@ START_TEST(verify_tells_intact_from_damaged) {
   ck_assert_str_eq(output, "");
   ck_contains(errors, path);
   free(output), free(errors), free(bytes);
+}
+END_TEST
+
+/* A tensor whose scales have an encoding that nobody knows is carried: its hashes are verified, its content is not. */
+START_TEST(verify_counts_what_it_does_not_understand) {
+  const char *path = temporary_path("carried.tq");
+  char expected[256];
+  write_ternary(path, "carried", 7, false);
+  tq_file *file;
+  ck_ok(tq_file_open(path, TQ_VERIFY_HEADER, &file, error));
+  size_t part = 0, count = tq_file_tensor_count(file);
+  for (size_t i = tq_file_find_role(file, "layers.0.q"); i-- > 0;) part += tq_file_tensor(file, i)->part_count;
+  tq_file_close(file);
+  image carried = load_image(path);
+  uint8_t *parts = section_bytes(carried, "tensors") + TQ_DIRECTORY_HEADER_SIZE + count * TQ_TENSOR_RECORD_SIZE;
+  tq_store_u32(parts + (part + 1) * TQ_PART_RECORD_SIZE + TQ_PART_ENCODING, 4711);
+  reseal(carried);
+  write_file(path, carried.data, carried.size);
+  free(carried.data);
+  json_t *json = inspect_json(path);
+  char *output = inspect(0, NULL, "--verify=content", path, NULL);
+  snprintf(expected, sizeof expected,
+           "%s: intact (hashes of 11 tensors, content of 10 tensors, 1 not understood, 11 chunks, xxh3-128 %s)\n", path,
+           string_at(json, "hash/value"));
+  ck_assert_str_eq(output, expected);
+  ck_assert(json_is_null(at(json, "not_understood")));
+  free(output), json_decref(json);
+  output = inspect(0, NULL, "--verify=content", "--tensors", path);
+  ck_contains(output, ", hashes and content verified, tensors not understood: 1)");
+  free(output);
+  output = inspect(0, NULL, "--verify=content", "--json", path);
+  json = json_loads(output, 0, NULL);
+  ck_assert_int_eq(integer_at(json, "not_understood"), 1);
+  free(output), json_decref(json);
 }
 END_TEST
 
@@ -203,6 +238,7 @@ int main(void) {
   Suite *suite = suite_create("tq-inspect --verify");
   TCase *refused = tcase_create("what is wrong");
   tcase_add_test(refused, verify_tells_intact_from_damaged);
+  tcase_add_test(refused, verify_counts_what_it_does_not_understand);
   tcase_add_test(refused, verify_computes_the_digests_anew);
   tcase_add_test(refused, verify_applies_patches);
   tcase_add_test(refused, only_tq_files_are_verified);

@@ -96,8 +96,8 @@ void tq_file_close(tq_file *file); /* NULL is allowed */
 tq_status tq_file_verify(const tq_file *file, tq_error *error);
 /* Verifies what the hashes cannot: that codes are codes, that the trit counts are theirs, and that each tensor's
  * content digest is that of its weights. Tensors that are carried, not understood, and those with low-rank factors are
- * left out. Decodes everything, in bounded memory. */
-tq_status tq_file_verify_content(const tq_file *file, tq_error *error);
+ * left out; *left_out, which may be NULL, becomes their number. Decodes everything, in bounded memory. */
+tq_status tq_file_verify_content(const tq_file *file, size_t *left_out, tq_error *error);
 /* Verifies the chunks of `tensor` that [offset, offset + size) of its data touches, once each, if the file was
  * opened with TQ_VERIFY_LAZY; otherwise does nothing. Thread-safe. */
 tq_status tq_file_touch(const tq_file *file, size_t tensor, uint64_t offset, uint64_t size, tq_error *error);

@@ -100,12 +100,12 @@ const char *tq_cache_type_name(tq_cache_type type);
 enum { TQ_DEFAULT_BATCH = 128 };
 
 typedef struct tq_session_options {
-  uint32_t context;   /* positions held per sequence; 0: the model's own */
-  uint32_t sequences; /* 0: one */
-  uint32_t batch;     /* most tokens in one call; 0: TQ_DEFAULT_BATCH */
-  uint32_t threads;   /* 0: one per processor */
-  tq_activations activations;
-  tq_cache_type cache;
+  uint32_t context;           /* positions held per sequence; 0: the model's own */
+  uint32_t sequences;         /* 0: one */
+  uint32_t batch;             /* most tokens in one call; 0: TQ_DEFAULT_BATCH */
+  uint32_t threads;           /* 0: one per processor */
+  tq_activations activations; /* what ternary weights meet */
+  tq_cache_type cache;        /* how keys and values are kept */
 } tq_session_options;
 
 /* TQ_ERROR_SYSTEM when the sizes do not fit in memory, TQ_ERROR_USAGE when $TQ_CPU names kernels that there are not,
